@@ -1,0 +1,1 @@
+"""What SageMaker gives the container and expects of it: paths, configuration, limits, failures."""

@@ -1,0 +1,162 @@
+"""The project's settings: the answers of its generation, and the variables that override them.
+
+Every setting is an environment variable with a default. `SETTINGS` is the single table: the
+README's table, the parser and the error messages come from it. Hyperparameters of a training job
+always win over a setting of the same meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PROJECT = "{{ cookiecutter.project_slug }}"
+FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")
+
+
+class SettingError(Exception):
+    """An environment variable holds a value that cannot be used. The message names both."""
+
+
+def integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return a parser of integers from `low` to `high`, both included."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"an integer from {low}" + (f" to {high}" if high is not None else " up")
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a parser of numbers from `low` to `high`, both included."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"a number from {low:g} to {high:g}"
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser that takes one of `choices`, in any case."""
+
+    def parse(text: str) -> str:
+        matches = [choice for choice in choices if choice.lower() == text.lower()]
+        if not matches:
+            raise ValueError
+        return matches[0]
+
+    parse.__doc__ = "one of " + ", ".join(choices)
+    return parse
+
+
+def flag(text: str) -> bool:
+    """true or false (also on/off, yes/no, 1/0)"""
+    lowered = text.lower()
+    if lowered in {"1", "true", "on", "yes"}:
+        return True
+    if lowered in {"0", "false", "off", "no"}:
+        return False
+    raise ValueError
+
+
+def words(text: str) -> tuple[str, ...]:
+    """names separated by commas"""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def plain(text: str) -> str:
+    """text"""
+    return text.strip()
+
+
+def setting(variable: str, default: str, parse: Callable[[str], Any], help: str) -> Any:
+    """Declare a field of `Settings`: variable, default (as text), parser, and a line of help."""
+    return dataclasses.field(
+        metadata={"variable": variable, "default": default, "parse": parse, "help": help}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, typed. Make one with `load`."""
+
+    num_classes: int = setting(
+        "NUM_CLASSES",
+        "{{ cookiecutter.num_classes }}",
+        integer(1),
+        "1 = regression, 2 = binary, N = classes; gives the default objective",
+    )
+    input_format: str = setting(
+        "INPUT_FORMAT",
+        "{{ cookiecutter.input_format }}",
+        one_of(*FORMATS),
+        "format of channels and requests that name none",
+    )
+    acceleration: str = setting(
+        "ACCELERATION",
+        "auto",
+        one_of("auto", "require", "off"),
+        "auto: oneDAL where it equals XGBoost; require: fail otherwise; off: XGBoost",
+    )
+    port: int = setting(
+        "SAGEMAKER_BIND_TO_PORT", "8080", integer(1, 65535), "port that the server listens on"
+    )
+    workers: int = setting(
+        "WEB_CONCURRENCY", "0", integer(0, 512), "worker processes; 0 = one a usable CPU"
+    )
+    max_content_length: int = setting(
+        "MAX_CONTENT_LENGTH",
+        "26214400",
+        integer(1),
+        "largest request body in bytes, after decompression too",
+    )
+    default_accept: str = setting(
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+        "text/csv",
+        plain,
+        "media type of answers to requests that accept anything",
+    )
+    inference_output: tuple[str, ...] = setting(
+        "SAGEMAKER_INFERENCE_OUTPUT", "", words, "keys of the answer, in order; empty: scores"
+    )
+    inference_ensemble: bool = setting(
+        "SAGEMAKER_INFERENCE_ENSEMBLE", "true", flag, "average several model files"
+    )
+    multi_model: bool = setting(
+        "SAGEMAKER_MULTI_MODEL", "false", flag, "serve the multi-model endpoint contract"
+    )
+    log_level: str = setting(
+        "LOG_LEVEL",
+        "INFO",
+        one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        "lowest level that is logged",
+    )
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (default: the process's own).
+
+    An absent or empty variable takes its default. Raises SettingError naming the variable, the
+    value and the accepted form.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        variable, parse = field.metadata["variable"], field.metadata["parse"]
+        text = source.get(variable, "").strip() or field.metadata["default"]
+        try:
+            values[field.name] = parse(text)
+        except ValueError:
+            raise SettingError(f"{variable}={text!r} is not {parse.__doc__}") from None
+    return Settings(**values)
