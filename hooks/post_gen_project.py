@@ -1,0 +1,290 @@
+"""Check the rendered project, mend what a download or a checkout may have spoilt, and prove it.
+
+The proof itself is the project's own smoke_test.py, run as a child: it stays with the project, so
+that anyone can repeat it. Standard library only, Python 3.9 and up; the answers arrive as in
+pre_gen_project.py. Running it again (cruft does at every update) changes nothing that is in order.
+"""
+
+ANSWERS = r"""{{ cookiecutter | tojson }}"""
+
+# {% raw %}
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIRED = (
+    "Dockerfile",
+    "README.md",
+    "pyproject.toml",
+    "requirements.txt",
+    "smoke_test.py",
+    "program/nginx.conf",
+    "program/predictor.py",
+    "program/serve",
+    "program/settings.py",
+    "program/train",
+    "program/wsgi.py",
+)
+EXECUTABLE = ("program/serve", "program/train")
+CACHES = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
+NOT_OURS = (*CACHES, ".git", ".venv", "build", "node_modules")
+TAG = re.compile(r"\{\{-?\s*cookiecutter\b|\{%-?\s*(if|for|endif|endfor|include|raw|endraw)\b")
+OLDEST_PYTHON = (3, 11)  # of the project; the hook may run in an older one
+PYTHONS = ("python3.13", "python3.12", "python3.11", "python3", "python")
+ANSWER_SECONDS = 10  # for `docker info`: a daemon that is down says so at once, a wedged one never
+PASSED, FAILED, TOOL_MISSING = 0, 1, 3  # exit codes of smoke_test.py
+LOG = "smoke-test.log"
+
+
+def project_files(root):
+    """Return the project's own files, sorted: no caches, environments or repository data."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in NOT_OURS)
+        found += [Path(folder, name) for name in sorted(names)]
+    return found
+
+
+def remove_caches(root):
+    """Delete what tools left behind in a checkout of the template, and cookiecutter copied."""
+    for folder, folders, _ in os.walk(root):
+        for name in set(CACHES).intersection(folders):
+            shutil.rmtree(Path(folder, name), ignore_errors=True)
+        folders[:] = [name for name in folders if name not in NOT_OURS]
+
+
+def read_text(path):
+    """Return the text of a file with its line endings as they are, or None when it is binary."""
+    data = path.read_bytes()
+    try:
+        return None if b"\0" in data else data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def repair(files):
+    """Give text files LF endings, and scripts their mode; return the files that were mended.
+
+    A checkout on Windows brings CRLF, a zip download drops the executable bit: either one ends in
+    `exec: "train": executable file not found`, the failure of such images that is reported most.
+    """
+    mended = []
+    for path in files:
+        text = read_text(path)
+        if text is None:
+            continue
+        if "\r\n" in text:
+            path.write_bytes(text.replace("\r\n", "\n").encode("utf-8"))
+            mended.append(path)
+        mode = path.stat().st_mode
+        if text.startswith("#!") and os.name != "nt" and mode & 0o111 != 0o111:
+            path.chmod(stat.S_IMODE(mode) | 0o111)
+            mended.append(path)
+    return sorted(set(mended))
+
+
+def file_fault(path):
+    """Return what is wrong with one file, or None."""
+    text = read_text(path)
+    if text is None:
+        return None
+    if TAG.search(text):
+        return "holds a template tag that was not rendered"
+    is_python = path.suffix == ".py" or text.startswith("#!/usr/bin/env python")
+    if is_python and sys.version_info >= OLDEST_PYTHON:
+        try:
+            compile(text, str(path), "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as problem:
+            return f"does not compile: {problem}"
+    return None
+
+
+def structure_faults(root, files):
+    """Return every fault of the rendered tree, one line each."""
+    found = [f"{name} is missing" for name in REQUIRED if not (root / name).is_file()]
+    for name in EXECUTABLE:
+        if os.name != "nt" and (root / name).is_file() and not os.access(root / name, os.X_OK):
+            found.append(f"{name} is not executable")
+    for path in files:
+        if ".github" not in path.parts:  # copied as it is: ${{ }} is the workflow's own
+            fault = file_fault(path)
+            if fault:
+                found.append(f"{path.relative_to(root).as_posix()} {fault}")
+    return found
+
+
+def docker_fault():
+    """Say in a few words why Docker cannot be used, or return None.
+
+    `docker --version` would pass with the daemon down; `docker info` asks the daemon.
+    """
+    if shutil.which("docker") is None:
+        return "docker is not on PATH"
+    try:
+        command = ["docker", "info", "--format", "{{.ServerVersion}}"]
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"the Docker daemon did not answer within {ANSWER_SECONDS} s"
+    except OSError as problem:
+        return f"docker cannot be started ({problem})"
+    if answer.returncode == 0 and answer.stdout.strip():
+        return None
+    lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
+    return f"the Docker daemon does not answer ({lines[-1] if lines else 'docker info failed'})"
+
+
+def version_of(python):
+    """Return (major, minor) of an interpreter, or None when it does not run."""
+    command = [python, "-c", "import sys; print(*sys.version_info[:2])"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        major, minor = answer.stdout.split()
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return int(major), int(minor)
+
+
+def find_python():
+    """Return a Python that can run the project's scripts: this one when new enough, or None."""
+    if OLDEST_PYTHON <= sys.version_info[:2] <= (3, 13):  # what the locked packages are built for
+        return sys.executable
+    for name in PYTHONS:
+        path = shutil.which(name)
+        version = version_of(path) if path else None
+        if version and version >= OLDEST_PYTHON:
+            return path
+    return sys.executable if sys.version_info >= OLDEST_PYTHON else None
+
+
+def smoke_test(python, backend):
+    """Run the project's smoke test on this terminal; return its exit code."""
+    sys.stdout.flush()  # or the child's lines come before ours
+    command = [python, "smoke_test.py", "--backend", backend]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def reason(code, root):
+    """Say why the smoke test did not pass: the last error that it logged, or its exit code."""
+    log = root / LOG
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    errors = re.findall(r"\berror: (.+)", text)
+    if errors:
+        return errors[-1].strip()
+    return "a tool is missing" if code == TOOL_MISSING else f"the smoke test ended with {code}"
+
+
+def keep_log(root):
+    """Copy the log beside the project, which cookiecutter deletes when a hook fails."""
+    log = root / LOG
+    if not log.is_file():
+        return None
+    kept = root.parent / f"{root.name}-{LOG}"
+    shutil.copyfile(log, kept)
+    return kept
+
+
+def not_validated(why):
+    """Print the one line that says so."""
+    print(f"NOT VALIDATED: {why}; run python3 smoke_test.py", flush=True)
+
+
+def prove(backend, root):
+    """Run the smoke test with `docker` or `local`; return why it did not pass, or None."""
+    python = find_python()
+    if python is None:
+        return "no Python 3.11 or newer on PATH"
+    try:
+        code = smoke_test(python, backend)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return None if code == PASSED else reason(code, root)
+
+
+def validate_automatically(root):
+    """Prove the project as far as this machine can. Whatever happens, the project is kept."""
+    missing = docker_fault()
+    if missing:
+        print(f"note: {missing}; validating in a virtual environment instead")
+    why = prove("local" if missing else "docker", root)
+    if why and missing:
+        not_validated(f"{missing}, and without it: {why}")
+    elif why:
+        not_validated(why)
+    elif missing:
+        not_validated(f"the image, because {missing} (the programs were, in a virtual environment)")
+    return PASSED
+
+
+def validate_strictly(backend, root):
+    """Prove the project with the named backend, or fail with what is needed to find out why."""
+    why = docker_fault() if backend == "docker" else None
+    if why:
+        (root / LOG).write_text(f"error: {why}\n", encoding="utf-8")
+    why = why or prove(backend, root)
+    if why is None:
+        return PASSED
+    print(f"error: validate={backend}: {why}", file=sys.stderr)
+    kept = keep_log(root)
+    if kept:
+        print(f"note: the log is kept: {kept}", file=sys.stderr)
+    print(
+        "note: cookiecutter deletes a new project when its validation fails; keep it with "
+        "validate=auto or --keep-project-on-failure",
+        file=sys.stderr,
+    )
+    return FAILED
+
+
+def validate(how, root):
+    """Climb the ladder as far as the answer says; return the exit code."""
+    if how == "none":
+        not_validated("validate=none")
+        return PASSED
+    if how == "auto":
+        return validate_automatically(root)
+    return validate_strictly(how, root)
+
+
+def next_steps(root):
+    """Return what to type next."""
+    return f"""
+created {root}
+next:
+  cd {root.name}
+  git init -q && git add -A && git commit -q -m "Start from the template"
+  make help                  what there is to run
+  python3 smoke_test.py      build, train, serve and check again at any time
+"""
+
+
+def main():
+    """Check, mend and prove the project in the working folder; return the exit code."""
+    answers, root = json.loads(ANSWERS), Path.cwd()
+    remove_caches(root)
+    files = project_files(root)
+    mended = repair(files)
+    if mended:
+        print(f"note: mended line endings or modes of {len(mended)} files")
+    found = structure_faults(root, files)
+    for fault in found:
+        print(f"error: {fault}", file=sys.stderr)
+    if found:
+        print("error: the template is broken: please report the lines above", file=sys.stderr)
+        return FAILED
+    print(f"ok: {len(files)} files are complete and compile")
+    code = validate(answers["validate"], root)
+    if code == PASSED:
+        print(next_steps(root))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+# {% endraw %}
