@@ -15,6 +15,17 @@ from typing import Any
 
 PROJECT = "{{ cookiecutter.project_slug }}"
 FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")
+OUTPUT_KEYS = (  # those of the built-in algorithm, and two more
+    "predicted_label",
+    "labels",
+    "probability",
+    "probabilities",
+    "raw_score",
+    "raw_scores",
+    "predicted_score",
+    "contributions",
+    "label_name",
+)
 
 
 class SettingError(Exception):
@@ -70,9 +81,15 @@ def flag(text: str) -> bool:
     raise ValueError
 
 
-def words(text: str) -> tuple[str, ...]:
-    """names separated by commas"""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def keys_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser of names separated by commas, each one of `choices`."""
+    parse_one = one_of(*choices)
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(parse_one(word.strip()) for word in text.split(",") if word.strip())
+
+    parse.__doc__ = "a list, separated by commas, of " + ", ".join(choices)
+    return parse
 
 
 def plain(text: str) -> str:
@@ -128,13 +145,28 @@ class Settings:
         "media type of answers to requests that accept anything",
     )
     inference_output: tuple[str, ...] = setting(
-        "SAGEMAKER_INFERENCE_OUTPUT", "", words, "keys of the answer, in order; empty: scores"
+        "SAGEMAKER_INFERENCE_OUTPUT",
+        "",
+        keys_of(*OUTPUT_KEYS),
+        "keys of the answer, in order; empty: scores",
     )
     inference_ensemble: bool = setting(
         "SAGEMAKER_INFERENCE_ENSEMBLE", "true", flag, "average several model files"
     )
     multi_model: bool = setting(
         "SAGEMAKER_MULTI_MODEL", "false", flag, "serve the multi-model endpoint contract"
+    )
+    libsvm_index_base: int = setting(
+        "LIBSVM_INDEX_BASE",
+        "0",
+        integer(0, 1),
+        "first column number of libsvm requests, for models without a manifest",
+    )
+    access_log: str = setting(
+        "ACCESS_LOG",
+        "off",
+        one_of("off", "on", "emf"),
+        "on: a line of JSON a request; emf: in CloudWatch's embedded metric format",
     )
     log_level: str = setting(
         "LOG_LEVEL",

@@ -27,6 +27,7 @@ class Manifest:
 
     schema_version: int = SCHEMA_VERSION
     feature_names: tuple[str, ...] | None = None
+    num_columns: int | None = None  # of the data, before features.transform
     label_names: tuple[str, ...] | None = None
     num_classes: int | None = None
     objective: str | None = None

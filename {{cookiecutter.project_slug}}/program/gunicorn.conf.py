@@ -1,0 +1,45 @@
+"""gunicorn's settings: read by gunicorn, which `serve` starts.
+
+The application is loaded once, in the master, and the workers are forked from it: they share the
+model's memory. Behind nginx, which takes in slow clients and whole bodies, a worker has one thread
+and one request. Where threads help (several models, or no nginx in front) it has several.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import settings
+from container import resources, supervisor
+
+THREADS = 8
+
+_config = settings.load()
+_bind = os.environ.get("SERVE_BIND", f"0.0.0.0:{_config.port}")
+_threaded = _config.multi_model or not _bind.startswith("unix:")
+
+bind = _bind
+workers = _config.workers or resources.cpu_count()
+worker_class = "gthread" if _threaded else "sync"
+threads = THREADS if _threaded else 1
+preload_app = True
+timeout = supervisor.request_timeout(os.environ) + 2
+graceful_timeout = int(supervisor.DRAIN) - 1
+keepalive = 60
+worker_tmp_dir = supervisor.memory_folder()
+control_socket_disable = True  # it would write to the home folder
+loglevel = "warning" if _config.log_level == "INFO" else _config.log_level.lower()
+limit_request_line = 0  # nginx, or MAX_CONTENT_LENGTH, limits what a client may send
+limit_request_field_size = 0
+limit_request_fields = 1000
+
+
+def post_worker_init(worker: Any) -> None:
+    """Warm the model up in the new worker, and begin its heartbeat."""
+    worker.wsgi.extensions["scoring"].start_worker()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the gauges and the heartbeat of a worker that ended."""
+    server.app.wsgi().extensions["scoring"].forget_worker(worker.pid)

@@ -1,0 +1,1 @@
+"""One request, from bytes to bytes: decode, predict, select, encode; and the models behind it."""

@@ -1,0 +1,161 @@
+"""A model folder -> a model that answers: one engine, or several that vote."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import acceleration
+import features
+from container import artifact
+from formats import Rows
+from formats.table import Schema
+from inference.errors import StartError
+from settings import Settings
+
+OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE}
+VOTING = ("multi:softmax", "binary:hinge")  # their predictions are labels: no mean of those
+
+log = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+
+
+def model_files(path: Path, ensemble: bool) -> list[Path]:
+    """Return the model files of a folder, sorted by name; only the first without `ensemble`.
+
+    Files with `model` in the name come before others, as an artifact may hold more than models.
+    Raises ModelFileError when there is none.
+    """
+    if path.is_file():
+        return [path]
+    entries = sorted(path.iterdir()) if path.is_dir() else []
+    files = [
+        entry
+        for entry in entries
+        if entry.is_file() and entry.name not in OURS and not entry.name.startswith(".")
+    ]
+    files = [entry for entry in files if "model" in entry.name.lower()] or files
+    if not files:
+        raise acceleration.ModelFileError(f"no model file in {path}")
+    return files if ensemble else files[:1]
+
+
+def vote(labels: Sequence[Floats]) -> Floats:
+    """Return the label that most models chose for each row; the lowest of several such."""
+    table = np.stack(labels)
+    counts = (table[:, None, :] == table[None, :, :]).sum(axis=1)
+    ranked = np.where(counts == counts.max(axis=0), table, np.inf)
+    return np.asarray(ranked.min(axis=0), np.float32)
+
+
+class Model:
+    """One or more engines with the same columns, and what requests must know of them."""
+
+    def __init__(
+        self,
+        engines: Sequence[acceleration.Engine],
+        manifest: artifact.Manifest,
+        index_base: int = 0,
+    ) -> None:
+        first = engines[0]
+        shapes = {(engine.objective, engine.num_features, engine.num_groups) for engine in engines}
+        if len(shapes) > 1:
+            raise acceleration.ModelFileError(
+                f"the model files do not belong together: {sorted(shapes)}; "
+                "SAGEMAKER_INFERENCE_ENSEMBLE=false serves the first one only"
+            )
+        self.engines, self.manifest = tuple(engines), manifest
+        self.objective, self.num_groups = first.objective, first.num_groups
+        self.label_names = manifest.label_names
+        self.engine_name = "+".join(sorted({engine.name for engine in engines}))
+        self.schema = Schema(
+            manifest.num_columns or first.num_features,
+            manifest.feature_names or first.feature_names,
+            index_base if manifest.index_base is None else manifest.index_base,
+        )
+
+    def score(self, rows: Rows) -> Scored:
+        """Apply the project's features to decoded rows; predictions follow when asked for."""
+        values, _ = features.transform(rows.values, rows.names)
+        return Scored(self, values)
+
+    def self_test(self) -> str:
+        """Predict one row of missing values; return what is wrong, or the empty string."""
+        row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
+        finite = np.isfinite(Scored(self, row).predictions).all()
+        return "" if finite else "the self-test gave a prediction that is not finite"
+
+
+class Scored:
+    """The predictions of a model for some rows, each computed when first asked for."""
+
+    def __init__(self, model: Model, values: Floats) -> None:
+        self.model, self.values = model, values
+        self.objective, self.num_groups = model.objective, model.num_groups
+        self.label_names = model.label_names
+
+    def _combine(self, method: str) -> Any:
+        answers = [getattr(engine, method)(self.values) for engine in self.model.engines]
+        if len(answers) == 1:
+            return answers[0]
+        if method == "predict" and self.objective in VOTING:
+            return vote(answers)
+        return np.mean(answers, axis=0)
+
+    @cached_property
+    def predictions(self) -> Floats:
+        """`Booster.predict`; the mean, or the vote, of an ensemble."""
+        result: Floats = self._combine("predict")
+        return result
+
+    @cached_property
+    def margins(self) -> Floats:
+        """The untransformed sums of the trees."""
+        result: Floats = self._combine("margins")
+        return result
+
+    @cached_property
+    def contributions(self) -> Floats:
+        """SHAP values, the bias last."""
+        result: Floats = self._combine("contributions")
+        return result
+
+
+def load(path: Path, settings: Settings) -> Model:
+    """Load a model folder and choose the engines.
+
+    Raises ModelFileError or UserError when the files are broken, StartError when they contradict
+    the program or its settings, so that no other server of this image could do better.
+    """
+    started = time.monotonic()
+    folder = path if path.is_dir() else path.parent
+    files = model_files(path, settings.inference_ensemble)
+    manifest = artifact.read_manifest(folder)
+    if manifest.features_version not in (None, features.VERSION):
+        raise StartError(
+            f"the model was trained with features {manifest.features_version!r}, but "
+            f"program/features.py is {features.VERSION!r}: train again, or serve the image "
+            "that trained the model"
+        )
+    probe = folder / artifact.PROBE_FILE
+    rows = np.load(probe, allow_pickle=False) if probe.is_file() else None
+    engines = []
+    for file in files:
+        choice = acceleration.choose(
+            acceleration.load_booster(file),
+            mode=settings.acceleration,
+            missing=manifest.missing,
+            probe_rows=rows,
+        )
+        log.info("%s: engine %s: %s", file.name, choice.engine.name, choice.reason)
+        engines.append(choice.engine)
+    model = Model(engines, manifest, settings.libsvm_index_base)
+    log.info("model loaded in %.2f s", time.monotonic() - started)
+    return model

@@ -1,0 +1,105 @@
+"""What the server tells about its requests: Prometheus metrics, and a line of JSON each if asked.
+
+Every worker counts in its own files of the folder PROMETHEUS_MULTIPROC_DIR; whoever answers
+/metrics adds them up. https://prometheus.github.io/client_python/multiprocess/
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from inference.errors import Reply
+from inference.invocation import Trace
+from settings import PROJECT, Settings
+
+BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
+STEPS = ("decode", "predict", "encode")
+
+REQUESTS = Counter("requests", "Answered requests by status", ["status"])
+ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
+LATENCY = Histogram("step_seconds", "Time of a step of a request", ["step"], buckets=BUCKETS)
+MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
+ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
+
+
+class Monitor:
+    """Counts requests, and prints their lines."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.style = settings.access_log
+        self.steps = {step: LATENCY.labels(step) for step in STEPS}
+
+    def record(self, trace: Trace, environ: Mapping[str, Any]) -> None:
+        """Count one answered request, and print its line when asked to."""
+        REQUESTS.labels(trace.status).inc()
+        if trace.rows:
+            ROWS.labels(trace.engine).inc(trace.rows)
+        for step, seconds in trace.seconds.items():
+            self.steps[step].observe(seconds)
+        if self.style == "on":
+            self._print(self._line(trace, environ))
+        elif self.style == "emf":
+            self._print(self._line(trace, environ) | self._embedded(trace))
+
+    @staticmethod
+    def _print(line: dict[str, Any]) -> None:
+        os.write(1, orjson.dumps(line) + b"\n")  # one write: lines of workers never mix
+
+    @staticmethod
+    def _line(trace: Trace, environ: Mapping[str, Any]) -> dict[str, Any]:
+        line = {
+            "time": time.time(),
+            "request_id": trace.request_id,
+            "inference_id": trace.inference_id,
+            "path": environ["PATH_INFO"],
+            "status": trace.status,
+            "rows": trace.rows,
+            "engine": trace.engine,
+            "message": trace.message,
+        }
+        milliseconds = {f"{key}_ms": value * 1000 for key, value in trace.seconds.items()}
+        return {key: value for key, value in line.items() if value != ""} | milliseconds
+
+    @staticmethod
+    def _embedded(trace: Trace) -> dict[str, Any]:
+        """Return what makes CloudWatch read numbers out of the line.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+        """
+        metrics = [{"Name": "rows", "Unit": "Count"}]
+        metrics += [{"Name": f"{step}_ms", "Unit": "Milliseconds"} for step in trace.seconds]
+        directive = {"Namespace": PROJECT, "Dimensions": [["status"]], "Metrics": metrics}
+        return {
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+            "status": str(trace.status),
+        }
+
+
+def exposition() -> Reply:
+    """Return the metrics of all workers in Prometheus' text format."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+
+
+def forget(pid: int) -> None:
+    """Drop the gauges of a worker that ended."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
