@@ -5,9 +5,6 @@ that anyone can repeat it. Standard library only, Python 3.9 and up; the answers
 pre_gen_project.py. Running it again (cruft does at every update) changes nothing that is in order.
 """
 
-ANSWERS = r"""{{ cookiecutter | tojson }}"""
-
-# {% raw %}
 import json
 import os
 import re
@@ -17,6 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+ANSWERS = r"""{{ cookiecutter | tojson }}"""
+
+# {% raw %}
 REQUIRED = (
     "Dockerfile",
     "README.md",
@@ -200,6 +200,7 @@ def prove(backend, root):
     python = find_python()
     if python is None:
         return "no Python 3.11 or newer on PATH"
+    (root / LOG).unlink(missing_ok=True)  # of an earlier run
     try:
         code = smoke_test(python, backend)
     except KeyboardInterrupt:

@@ -5,13 +5,13 @@ answers arrive as JSON inside a raw string, so that none of them can become code
 file is a raw block, so that it can be imported and tested as it stands.
 """
 
-ANSWERS = r"""{{ cookiecutter | tojson }}"""
-
-# {% raw %}
 import json
 import re
 import sys
 
+ANSWERS = r"""{{ cookiecutter | tojson }}"""
+
+# {% raw %}
 # One hyphen at a time: Docker and SageMaker take more, ECR repositories do not.
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COUNT = re.compile(r"[1-9][0-9]{0,3}")

@@ -1,0 +1,41 @@
+# Needs Python 3.11 or newer with venv and pip; everything else comes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TREE := {{cookiecutter.project_slug}}
+
+.PHONY: help demo test test-fast test-rendered test-container lint clean
+.SILENT:
+
+help:  ## show what there is to run
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
+
+demo: $(VENV)/ready  ## render with the defaults, prove it, and show what was proved
+	$(BIN)/python .ci/demo.py build/demo
+
+test: lint $(VENV)/ready  ## everything that needs no container engine
+	$(BIN)/python -m pytest -m "not container"
+
+test-fast: $(VENV)/ready  ## the template alone: seconds
+	$(BIN)/python -m pytest -m "not container and not rendered"
+
+test-rendered: $(VENV)/ready  ## the checks and the tests of rendered projects
+	$(BIN)/python -m pytest -m rendered
+
+test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
+	$(BIN)/python -m pytest -m container
+
+lint: $(VENV)/ready  ## check, never change
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format --check -q .
+	cd '$(TREE)' && ../$(BIN)/ruff check -q . && ../$(BIN)/ruff format --check -q .
+
+clean:  ## remove what the other targets made
+	rm -rf build $(VENV) .pytest_cache .ruff_cache
+
+$(VENV)/ready: requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: $(PYTHON) is Python %d.%d; needed: 3.11 or newer, as in: make PYTHON=python3.12" % sys.version_info[:2])'
+	echo "note: making $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,109 @@
+"""What the tests share: the template as its repository holds it, and ways to render it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "{{cookiecutter.project_slug}}"
+QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+DEFAULT_SLUG = "my-xgboost-model"
+WINDOWS = os.name == "nt"
+
+
+def choices(key: str) -> list[str]:
+    """Return the choices of a question; options are read here, never typed again."""
+    return list(QUESTIONS[key])
+
+
+def tracked_files() -> list[str]:
+    """Return the paths that the repository holds or would hold: nothing that it ignores."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    names = sorted(name for name in listed.decode().split("\0") if name)
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+def export(target: Path) -> Path:
+    """Copy the template, as a fresh clone would hold it, into `target`."""
+    for name in tracked_files():
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+    return target
+
+
+def user_config(folder: Path) -> Path:
+    """Write a cookiecutter configuration that keeps everything inside `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = {"cookiecutters_dir": folder / "clones", "replay_dir": folder / "replay"}
+    path = folder / "config.yaml"
+    path.write_text("".join(f"{key}: {json.dumps(str(value))}\n" for key, value in lines.items()))
+    return path
+
+
+def render(template: Path, output: Path, *, hooks: bool = True, **answers: str) -> Path:
+    """Render in this process, by default without validation; return the project's folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    config = user_config(output.parent / f"{output.name}-config")
+    return Path(
+        cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context={"validate": "none", **answers},
+            output_dir=str(output),
+            config_file=str(config),
+            accept_hooks=hooks,
+        )
+    )
+
+
+def run_cookiecutter(
+    template: Path,
+    output: Path,
+    *arguments: str,
+    python: str | Path = sys.executable,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the real command as a user would; hooks and questions included."""
+    output.mkdir(parents=True, exist_ok=True)
+    config = user_config(output.parent / f"{output.name}-config")
+    command = [str(python), "-m", "cookiecutter", "--config-file", str(config), "--no-input"]
+    return subprocess.run(
+        [*command, "-o", str(output), str(template), *arguments],
+        env={**os.environ, "PYTHONUTF8": "1", **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def files_of(project: Path) -> dict[str, str]:
+    """Return the mode of every file of a rendered project, by its path."""
+    return {
+        path.relative_to(project).as_posix(): oct(stat.S_IMODE(path.stat().st_mode) | 0o644)[-3:]
+        for path in sorted(project.rglob("*"))
+        if path.is_file()
+    }
+
+
+def load_hook(name: str) -> ModuleType:
+    """Import a hook as it stands, unrendered."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "hooks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
