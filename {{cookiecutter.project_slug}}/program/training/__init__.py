@@ -1,0 +1,1 @@
+"""Training: hyperparameters, data, fit, checkpoints, many hosts, cross-validation, the report."""

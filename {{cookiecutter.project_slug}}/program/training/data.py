@@ -1,0 +1,168 @@
+"""From the job's channels to XGBoost's matrices: reading, checks, and the choice of the matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+import features
+from container.configuration import Channel, Job
+from container.failures import PlatformError, UserError
+from formats.errors import FormatError
+from formats.files import read_channel
+from formats.table import Table
+from training.hyperparameters import Hyperparameters
+
+PROBE_ROWS = 256  # kept beside the model, for the parity check at load
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How channels are read: what channels and requests that name no format hold."""
+
+    default_format: str
+    hyperparameters: Hyperparameters
+
+
+def channel_of(job: Job, name: str) -> Channel | None:
+    """Return the channel when this host has files in it.
+
+    Raises UserError for Pipe mode and for wrapped records.
+    """
+    channel = job.channels.get(name)
+    if channel is None:
+        return None
+    if channel.input_mode == "Pipe":
+        raise UserError(
+            f"channel {name} uses Pipe mode, which XGBoost cannot read (it needs the data more "
+            "than once): set TrainingInputMode to File or FastFile"
+        )
+    files = (path for path in channel.path.rglob("*") if path.is_file())
+    visible = (path for path in files if not path.name.startswith((".", "_")))
+    return channel if any(path.stat().st_size for path in visible) else None
+
+
+def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
+    """Read a channel; `like` is the training table whose columns it must have.
+
+    Raises UserError that names the channel, and the file, row and column of the fault.
+    """
+    chosen = source.hyperparameters
+    try:
+        table = read_channel(
+            channel.path,
+            channel.content_type,
+            source.default_format,
+            csv_weights=bool(chosen["csv_weights"]),
+            num_features=like.features.shape[1] if like is not None else None,
+            index_base=like.index_base if like is not None else None,
+            names=like.names if like is not None else None,
+        )
+    except FormatError as fault:
+        raise UserError(f"channel {channel.name}: {fault}") from fault
+    except OSError as problem:
+        raise PlatformError(f"channel {channel.name} cannot be read: {problem}") from problem
+    if len(table) == 0:
+        raise UserError(f"channel {channel.name} holds no rows")
+    return table
+
+
+def transform(table: Table) -> Table:
+    """Return the table with the features of the model: `features.transform` of its columns."""
+    rows = table.features
+    if isinstance(rows, csr_matrix):
+        if features.VERSION == "identity":
+            return table
+        rows = densify(rows)
+    values, names = features.transform(rows, table.names)
+    if len(values) != len(rows):
+        raise UserError(f"features.transform made {len(values)} rows of {len(rows)}")
+    return dataclasses.replace(table, features=values, names=names)
+
+
+def densify(rows: csr_matrix) -> NDArray[np.float32]:
+    """Return float32 [rows, columns] with NaN where the sparse matrix has no entry."""
+    dense = np.full(rows.shape, np.nan, dtype=np.float32)
+    coordinates = rows.tocoo()
+    dense[coordinates.row, coordinates.col] = coordinates.data
+    return dense
+
+
+def sample(table: Table, seed: int) -> NDArray[np.float32]:
+    """Return at most PROBE_ROWS random rows, float32 with NaN for missing cells."""
+    order = np.random.default_rng(abs(seed)).permutation(len(table))[:PROBE_ROWS]
+    rows = table.features[np.sort(order)]
+    return densify(rows) if isinstance(rows, csr_matrix) else np.ascontiguousarray(rows)
+
+
+def grouped(table: Table) -> Table:
+    """Return the table with the rows of each query together, as ranking objectives demand."""
+    ids = table.query_ids
+    if ids is None or (np.diff(ids) >= 0).all():
+        return table
+    log.info("note: rows are sorted by query id")
+    order = np.argsort(ids, kind="stable")
+    return Table(
+        features=table.features[order],
+        labels=None if table.labels is None else table.labels[order],
+        weights=None if table.weights is None else table.weights[order],
+        query_ids=ids[order],
+        names=table.names,
+        index_base=table.index_base,
+    )
+
+
+def matrix(
+    table: Table, chosen: Hyperparameters, nthread: int, ref: xgboost.DMatrix | None = None
+) -> xgboost.DMatrix:
+    """Return the table as XGBoost's matrix; `ref` is the training matrix of a validation matrix.
+
+    Histogram trees take a quantile matrix: a byte a cell, and the same model as a DMatrix gives.
+    """
+    table = grouped(table)
+    ranking = chosen.objective.startswith("rank:")
+    arguments = {
+        "label": table.labels,
+        "weight": _query_weights(table) if ranking else table.weights,
+        "qid": table.query_ids if ranking else None,
+        "feature_names": usable(table.names),
+        "missing": np.nan if chosen["missing"] is None else chosen["missing"],
+        "nthread": nthread,
+    }
+    if chosen.objective == "survival:aft":
+        arguments.update(_survival(table))
+    if not chosen.histogram:
+        return xgboost.DMatrix(table.features, **arguments)
+    return xgboost.QuantileDMatrix(
+        table.features, max_bin=int(chosen["max_bin"]), ref=ref, **arguments
+    )
+
+
+def usable(names: tuple[str, ...] | None) -> list[str] | None:
+    """Return the names if XGBoost takes them: it refuses some characters. The manifest has all."""
+    return list(names) if names and not set("".join(names)) & set("[]<") else None
+
+
+def _query_weights(table: Table) -> NDArray[np.float32] | None:
+    """Ranking weighs queries, not rows: take the first row's weight of each query."""
+    if table.weights is None or table.query_ids is None:
+        return None
+    first = np.flatnonzero(np.r_[True, np.diff(table.query_ids) != 0])
+    return table.weights[first]
+
+
+def _survival(table: Table) -> dict[str, NDArray[np.float32] | None]:
+    """Bounds for survival:aft: a negative label is censored there, as survival:cox has it."""
+    if table.labels is None:
+        return {}
+    lower = np.abs(table.labels)
+    upper = np.where(table.labels < 0, np.float32(np.inf), lower)
+    return {"label": None, "label_lower_bound": lower, "label_upper_bound": upper}
