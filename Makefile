@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TREE := {{cookiecutter.project_slug}}
 
 .PHONY: help demo test test-fast test-rendered test-container lint clean
 .SILENT:
@@ -28,7 +27,6 @@ test-container: $(VENV)/ready  ## build, train and serve every combination with 
 lint: $(VENV)/ready  ## check, never change
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format --check -q .
-	cd '$(TREE)' && ../$(BIN)/ruff check -q . && ../$(BIN)/ruff format --check -q .
 
 clean:  ## remove what the other targets made
 	rm -rf build $(VENV) .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import unavailable
 from rendering import DEFAULT_SLUG, ROOT, WINDOWS, files_of, run_cookiecutter
 
 OLDEST = "2.6.0"
@@ -43,7 +44,7 @@ def old_python() -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            pytest.skip(f"cookiecutter {OLDEST} cannot be installed here: {last}")
+            unavailable(f"cookiecutter {OLDEST} cannot be installed here: {last}")
     return python
 
 

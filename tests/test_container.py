@@ -1,0 +1,131 @@
+"""Every combination of class count and format, and the base images, as real containers.
+
+Each one is what a user types: cookiecutter with validate=docker, which builds the image, trains on
+real data, serves, and compares the answers with XGBoost's own. The combinations come from
+cookiecutter.json. BASE_IMAGES names the bases to try (default: those that this machine has or can
+pull), so that a workflow can give each of them a job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import unavailable
+from rendering import DEFAULT_SLUG, QUESTIONS, choices, render, run_cookiecutter
+
+pytestmark = [pytest.mark.container, pytest.mark.usefixtures("docker")]
+DEFAULT_BASE, *OTHER_BASES = choices("base_image")
+BASES = os.environ.get("BASE_IMAGES", " ".join(choices("base_image"))).split()
+CLASS_COUNTS = ("1", "2", "3", "10")
+COMBINATIONS = [
+    pytest.param(base, count, input_format, id=f"{base}-{count}-{input_format}")
+    for base in BASES
+    for count in (CLASS_COUNTS if base == DEFAULT_BASE else ("2",))
+    for input_format in (choices("input_format") if base == DEFAULT_BASE else ("csv",))
+]
+ABSENT = "localhost:9/no/such-image:0"
+
+
+def run_docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+
+
+def need_image(base: str) -> None:
+    """Skip what cannot be pulled: Amazon Linux and Ubuntu without their registry."""
+    name = QUESTIONS["_images"][base]
+    if run_docker("image", "inspect", name).returncode != 0:
+        done = run_docker("pull", "-q", name)
+        if done.returncode != 0:
+            message = f"{name} is not here and cannot be pulled: {done.stderr.strip()[-150:]}"
+            if base in ("ubuntu", "amazonlinux") and "BASE_IMAGES" not in os.environ:
+                pytest.skip(message)  # test_dockerfile.py covers their branches
+            unavailable(message)
+
+
+@pytest.mark.parametrize(("base", "count", "input_format"), COMBINATIONS)
+def test_a_container_trains_and_serves(
+    template: Path, tmp_path: Path, base: str, count: str, input_format: str
+) -> None:
+    need_image(base)
+    answers = (f"num_classes={count}", f"input_format={input_format}", f"base_image={base}")
+    done = run_cookiecutter(
+        template, tmp_path / "out", "--keep-project-on-failure", *answers, "validate=docker"
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "NOT VALIDATED" not in done.stdout
+    assert (tmp_path / "out" / DEFAULT_SLUG / "smoke-test.log").is_file()
+
+
+def with_absent_base(template: Path, target: Path) -> Path:
+    shutil.copytree(template, target)
+    questions = {**QUESTIONS, "_images": dict.fromkeys(QUESTIONS["_images"], ABSENT)}
+    (target / "cookiecutter.json").write_text(json.dumps(questions))
+    return target
+
+
+def test_a_base_image_that_does_not_exist_keeps_the_project(template: Path, tmp_path: Path) -> None:
+    broken = with_absent_base(template, tmp_path / "template")
+    done = run_cookiecutter(broken, tmp_path / "out", "validate=auto")
+    assert done.returncode == 0, done.stderr
+    (line,) = [text for text in done.stdout.splitlines() if text.startswith("NOT VALIDATED: ")]
+    assert "build" in line
+    project = tmp_path / "out" / DEFAULT_SLUG
+    assert (project / "Dockerfile").is_file()
+    assert ABSENT in (project / "smoke-test.log").read_text("utf-8")
+
+
+def test_a_base_image_that_does_not_exist_fails_where_docker_was_asked_for(
+    template: Path, tmp_path: Path
+) -> None:
+    broken = with_absent_base(template, tmp_path / "template")
+    done = run_cookiecutter(broken, tmp_path / "out", "validate=docker")
+    assert done.returncode == 1
+    assert "error: validate=docker: " in done.stderr
+    log = tmp_path / "out" / f"{DEFAULT_SLUG}-smoke-test.log"
+    assert f"note: the log is kept: {log}" in done.stderr
+    assert ABSENT in log.read_text("utf-8")
+
+
+def build(project: Path, tag: str, *arguments: str) -> None:
+    done = run_docker("build", *arguments, "-t", tag, str(project))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def python_of(tag: str) -> str:
+    return run_docker("run", "--rm", tag, "python", "-c", "import sys; print(sys.version)").stdout
+
+
+def test_the_base_image_given_at_build_time_is_honoured(
+    template: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    for base in (DEFAULT_BASE, "python-bookworm"):
+        need_image(base)
+    project = render(template, tmp_path / "out", base_image=DEFAULT_BASE)
+    tag = "template-tests:base-image"
+    request.addfinalizer(lambda: run_docker("image", "rm", "-f", tag))
+    build(project, tag)
+    assert python_of(tag).startswith("3.13.")
+    build(project, tag, "--build-arg", f"BASE_IMAGE={QUESTIONS['_images']['python-bookworm']}")
+    assert python_of(tag).startswith("3.11.")
+
+
+def test_lost_modes_and_crlf_in_a_checkout_of_the_project_do_not_reach_the_image(
+    template: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    need_image(DEFAULT_BASE)
+    project = render(template, tmp_path / "out")
+    for path in (project / "program").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+            path.chmod(0o644)
+    tag = "template-tests:crlf"
+    request.addfinalizer(lambda: run_docker("image", "rm", "-f", tag))
+    build(project, tag)
+    done = run_docker("run", "--rm", "--network", "none", tag, "train")
+    assert done.returncode != 0
+    assert "/opt/ml/input" in done.stdout + done.stderr  # it started, and misses its data

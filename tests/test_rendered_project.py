@@ -1,0 +1,135 @@
+"""The project's own checks and tests, on the tree as it stands here and as users get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from rendering import DEFAULT_SLUG, PROJECT, WINDOWS, files_of, render, run_cookiecutter
+
+pytestmark = [
+    pytest.mark.rendered,
+    pytest.mark.skipif(WINDOWS, reason="the programs of a container run on Linux and macOS"),
+]
+# One for every kind of objective, and for every format but the default's.
+ANSWERS = {
+    "defaults": {},
+    "regression on libsvm": {"num_classes": "1", "input_format": "libsvm"},
+    "three classes in parquet": {"num_classes": "3", "input_format": "parquet"},
+    "ten classes in recordio": {"num_classes": "10", "input_format": "recordio-protobuf"},
+    "two classes in json lines": {"num_classes": "2", "input_format": "jsonlines"},
+}
+CHECKS = {
+    "lint": ["ruff", "check", "--no-cache"],
+    "format": ["ruff", "format", "--check", "--no-cache"],
+    "types": ["mypy", "--cache-dir", os.devnull, "program"],
+}
+
+
+def run_module(python: Path, folder: Path, *arguments: str, **variables: str) -> str:
+    """Run `python -m ...` in a project; return the last line, or fail with the last ones."""
+    command = [python, "-B", "-m", *arguments]
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-60:])
+    return (done.stdout.splitlines() or [""])[-1]
+
+
+@pytest.fixture(scope="module", params=ANSWERS)
+def rendered(
+    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return render(template, tmp_path_factory.mktemp("rendered") / "out", **ANSWERS[request.param])
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_tree_passes_its_checks_unrendered(
+    project_python: Path, template: Path, check: str
+) -> None:
+    run_module(project_python, template / PROJECT, *CHECKS[check])
+
+
+def test_the_tree_passes_its_tests_unrendered(project_python: Path, template: Path) -> None:
+    variables = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"}
+    arguments = ("pytest", "-p", "no:cacheprovider", "-m", "not slow")
+    last = run_module(project_python, template / PROJECT, *arguments, **variables)
+    assert " passed" in last
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_project_passes_its_checks_as_rendered(
+    project_python: Path, rendered: Path, check: str
+) -> None:
+    before = {name: (rendered / name).read_bytes() for name in files_of(rendered)}
+    run_module(project_python, rendered, *CHECKS[check])
+    assert {name: (rendered / name).read_bytes() for name in files_of(rendered)} == before
+
+
+def test_a_project_passes_its_tests_as_rendered(project_python: Path, rendered: Path) -> None:
+    last = run_module(
+        project_python, rendered, "pytest", "-p", "no:cacheprovider", "-m", "not slow"
+    )
+    assert " passed" in last
+
+
+def test_the_slow_tests_of_a_project_pass_too(project_python: Path, project: Path) -> None:
+    last = run_module(project_python, project, "pytest", "-p", "no:cacheprovider", "-m", "slow")
+    assert " passed" in last
+
+
+def path_without_docker(folder: Path) -> str:
+    """Return a PATH with everything that this one has, but no container engine."""
+    folder.mkdir()
+    for place in os.environ["PATH"].split(os.pathsep):
+        for tool in Path(place).iterdir() if Path(place).is_dir() else ():
+            link = folder / tool.name
+            if tool.name not in {"docker", "podman"} and not link.is_symlink():
+                link.symlink_to(tool)
+    assert shutil.which("docker", path=str(folder)) is None
+    return str(folder)
+
+
+def test_a_project_is_validated_in_a_virtual_environment_where_docker_is_absent(
+    template: Path, tmp_path: Path
+) -> None:
+    environment = {"PATH": path_without_docker(tmp_path / "bin")}
+    arguments = ("validate=auto", "input_format=jsonlines")
+    done = run_cookiecutter(template, tmp_path / "out", *arguments, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    why = "the image, because docker is not on PATH (the programs were, in a virtual environment)"
+    assert f"NOT VALIDATED: {why}; run python3 smoke_test.py" in done.stdout
+    assert (tmp_path / "out" / DEFAULT_SLUG / "smoke-test.log").is_file()
+
+
+def test_a_validation_with_docker_fails_where_docker_is_absent(
+    template: Path, tmp_path: Path
+) -> None:
+    environment = {"PATH": path_without_docker(tmp_path / "bin")}
+    done = run_cookiecutter(template, tmp_path / "out", "validate=docker", env=environment)
+    assert done.returncode == 1
+    assert "error: validate=docker: docker is not on PATH" in done.stderr
+    kept = tmp_path / "out" / f"{DEFAULT_SLUG}-smoke-test.log"
+    assert kept.read_text() == "error: docker is not on PATH\n"
+
+
+def test_a_validation_with_docker_fails_where_its_daemon_is_down(
+    template: Path, tmp_path: Path
+) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("docker is not on PATH; the hook's own tests use a stand-in")
+    environment = {"DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"}
+    done = run_cookiecutter(template, tmp_path / "out", "validate=docker", env=environment)
+    assert done.returncode == 1
+    assert "error: validate=docker: the Docker daemon does not answer" in done.stderr
+    assert (tmp_path / "out" / f"{DEFAULT_SLUG}-smoke-test.log").is_file()
