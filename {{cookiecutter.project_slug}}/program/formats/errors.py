@@ -22,6 +22,12 @@ class FormatError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def located(self) -> str:
+        """Return the message after its row and column, where it has them."""
+        places = (("row", self.row), ("column", self.column))
+        where = ", ".join(f"{name} {value}" for name, value in places if value is not None)
+        return f"{where}: {self.message}" if where else self.message
+
 
 class MediaTypeError(FormatError):
     """The media type, or a parameter of it, is not one that can be read."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from formats.errors import ColumnsError, DecodeError
+
 Floats = NDArray[np.float32]
+MAX_CELLS = 1 << 26  # of a request's matrix: 256 MB
 
 
 @dataclass(frozen=True)
@@ -37,4 +40,70 @@ class Table:
         return int(self.features.shape[0])
 
 
-Columns = dict[str, list[Any]]
+@dataclass(frozen=True)
+class Rows:
+    """A request's rows: float32 [rows, columns], C-contiguous, NaN where a cell is missing, and
+    the names of the columns where the request gave them."""
+
+    values: Floats
+    names: tuple[str, ...] | None = None
+
+    @classmethod
+    def none(cls, columns: int) -> Rows:
+        """Return no rows."""
+        return cls(np.empty((0, columns), np.float32))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader of training files must know: whether csv has a weight in column 1."""
+
+    csv_weights: bool = False
+
+
+def order_of(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+    """Return where in `found` each of the `wanted` names is. Raises ColumnsError listing the
+    unknown and the lacking ones."""
+    if len(found) == len(wanted) and set(found) == set(wanted):
+        return [found.index(name) for name in wanted]
+    unknown = sorted(set(found) - set(wanted))
+    lacking = [name for name in wanted if name not in set(found)]
+    faults = [("unknown", unknown), ("lacking", lacking)]
+    text = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults if names)
+    raise ColumnsError(
+        f"the columns are not the model's; {text or 'a name stands twice'}",
+        expected=list(wanted),
+        found=list(found),
+    )
+
+
+def blank(rows: int, columns: int) -> Floats:
+    """Return float32 [rows, columns] of missing cells, to be filled by sparse data.
+
+    Raises DecodeError where a small body would fill the memory.
+    """
+    if rows * columns > MAX_CELLS:
+        raise DecodeError(
+            f"{rows} sparse rows of {columns} columns are too many at once; send fewer rows",
+            expected=MAX_CELLS,
+            found=rows * columns,
+        )
+    return np.full((rows, columns), np.nan, np.float32)
+
+
+def positions(keys: Sequence[int], columns: int, row: int) -> NDArray[np.int64]:
+    """Return the column indices of a sparse row, from 0, as int64. Raises ColumnsError where one
+    is beyond `columns`, DecodeError where one stands twice."""
+    low, high = min(keys, default=0), max(keys, default=0)
+    if low < 0 or high >= columns:
+        wrong = low if low < 0 else high
+        raise ColumnsError(
+            f"row {row}: key {wrong} is not one of the model's, 0 to {columns - 1}",
+            row=row,
+            column=wrong,
+            expected=[0, columns - 1],
+            found=wrong,
+        )
+    if len(set(keys)) < len(keys):
+        raise DecodeError("a key stands twice", row=row)
+    return np.array(keys, np.int64)
