@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-fast test-rendered test-container lint clean
+.PHONY: help demo test test-fast test-rendered test-container lint manifest clean
 .SILENT:
 
 help:  ## show what there is to run
@@ -27,6 +27,9 @@ test-container: $(VENV)/ready  ## build, train and serve every combination with 
 lint: $(VENV)/ready  ## check, never change
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format --check -q .
+
+manifest: $(VENV)/ready  ## write down the files and modes of a rendered project
+	cd tests && ../$(BIN)/python -m rendering > manifest.new && mv manifest.new manifest.txt
 
 clean:  ## remove what the other targets made
 	rm -rf build $(VENV) .pytest_cache .ruff_cache

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -99,6 +100,14 @@ def files_of(project: Path) -> dict[str, str]:
     }
 
 
+def print_manifest() -> None:
+    """Print the mode and the path of every file of a project: what tests/manifest.txt holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = render(export(Path(folder, "template")), Path(folder, "out"))
+        for name, mode in files_of(project).items():
+            print(mode, name)
+
+
 def load_hook(name: str) -> ModuleType:
     """Import a hook as it stands, unrendered."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "hooks" / f"{name}.py")
@@ -107,3 +116,7 @@ def load_hook(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+if __name__ == "__main__":
+    print_manifest()
