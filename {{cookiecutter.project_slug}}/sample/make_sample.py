@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import settings
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
+
+import settings
 
 SEED = 7
 MISSING = 0.02  # share of the training cells that are blanked, so that trees learn a way for them
