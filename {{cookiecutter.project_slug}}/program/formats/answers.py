@@ -6,7 +6,7 @@ Numbers are written by orjson straight from numpy: the shortest text that gives 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,13 @@ def to_csv(answer: Answer) -> bytes:
 
 def to_json(answer: Answer) -> bytes:
     """`{"predictions":[{"score":…},…]}`, or the selected keys in place of score."""
-    return b'{"predictions":[' + b",".join(objects(answer)) + b"]}"
+    return b'{"predictions":[' + objects(answer, b",") + b"]}"
 
 
 def to_json_lines(answer: Answer) -> bytes:
     """The objects of `to_json`, each on its line."""
-    return b"".join(text + b"\n" for text in objects(answer))
+    text = objects(answer, b"\n")
+    return text + b"\n" if text else b""
 
 
 def to_npy(answer: Answer) -> bytes:
@@ -110,13 +111,17 @@ ENCODERS: dict[str, Callable[[Answer], bytes]] = {
 }
 
 
-def objects(answer: Answer) -> Iterator[bytes]:
-    """Yield each row as the text of a JSON object."""
-    if isinstance(answer, Scores):
-        answer = Selected(("score",), {"score": answer.values})
-    heads = [orjson.dumps(key) + b":" for key in answer.keys]
-    for row in zip(*(pieces(answer, key) for key in answer.keys), strict=True):
-        yield b"{" + b",".join(map(bytes.__add__, heads, row)) + b"}"
+def objects(answer: Answer, between: bytes) -> bytes:
+    """Return each row as a JSON object, with `between` between them."""
+    if isinstance(answer, Selected):
+        heads = [orjson.dumps(key) + b":" for key in answer.keys]
+        rows = zip(*(pieces(answer, key) for key in answer.keys), strict=True)
+        return between.join(b"{" + b",".join(map(bytes.__add__, heads, row)) + b"}" for row in rows)
+    if not len(answer.values):
+        return b""
+    comma = b"," if answer.values.ndim == 1 else b"],["
+    joint = comma.replace(b",", b"}" + between + b'{"score":')
+    return b'{"score":' + dumps(answer.values)[1:-1].replace(comma, joint) + b"}"
 
 
 def pieces(answer: Selected, key: str) -> list[bytes]:

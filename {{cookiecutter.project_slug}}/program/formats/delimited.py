@@ -13,7 +13,7 @@ import numpy as np
 from formats import numbers
 from formats.errors import DecodeError
 from formats.table import Floats, Reading, Rows, Schema, Table
-from formats.text import blocks, first_line, lines_of
+from formats.text import BLOCK_BYTES, blocks, first_line, lines_of
 
 DELIMITERS = (b",", b";", b"\t", b" ")
 
@@ -25,7 +25,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
         return Rows.none(schema.num_features)
     delimiter = delimiter_of(text)
     try:
-        return Rows(parse_block(text, delimiter))
+        return Rows(parse_text(text, delimiter))
     except DecodeError as error:
         if error.row == 1 and header_of(text, delimiter):
             error.message += "; send no header row"
@@ -92,6 +92,21 @@ def feature_names(header: list[str], skip: int) -> tuple[str, ...]:
             fault = f"the name {name!r} stands twice" if name else "the column has no name"
             raise DecodeError(f"header row: {fault}", column=index + skip + 1)
     return names
+
+
+def parse_text(text: bytes, delimiter: bytes) -> Floats:
+    """Return the lines of `text` as float32 [lines, width]; long texts go block by block."""
+    if len(text) <= BLOCK_BYTES:
+        return parse_block(text, delimiter)
+    parts: list[Floats] = []
+    for block in blocks(io.BytesIO(text)):
+        width = parts[0].shape[1] if parts else None
+        try:
+            parts.append(parse_block(block.removesuffix(b"\n"), delimiter, width))
+        except DecodeError as error:
+            error.row = (error.row or 1) + sum(map(len, parts))
+            raise
+    return np.concatenate(parts)
 
 
 def parse_block(text: bytes, delimiter: bytes, width: int | None = None) -> Floats:

@@ -149,6 +149,11 @@ def join(tables: list[Table], num_features: int | None, index_base: int | None) 
     """Return one table of the rows of all; `tables` is emptied on the way, to save memory."""
     if not tables:
         return Table(np.empty((0, num_features or 0), np.float32))
+    if any(table.weights is not None for table in tables):
+        ones = [replace(table, weights=np.ones(len(table), np.float32)) for table in tables]
+        tables[:] = [
+            t if t.weights is not None else one for t, one in zip(tables, ones, strict=True)
+        ]
     names = next((table.names for table in tables if table.names), None)
     parts: dict[str, Any] = {
         name: joined([getattr(table, name) for table in tables])
