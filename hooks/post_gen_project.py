@@ -34,8 +34,7 @@ EXECUTABLE = ("program/serve", "program/train")
 CACHES = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 NOT_OURS = (*CACHES, ".git", ".venv", "build", "node_modules")
 TAG = re.compile(r"\{\{-?\s*cookiecutter\b|\{%-?\s*(if|for|endif|endfor|include|raw|endraw)\b")
-OLDEST_PYTHON = (3, 11)  # of the project; the hook may run in an older one
-PYTHONS = ("python3.13", "python3.12", "python3.11", "python3", "python")
+OLDEST_PYTHON = (3, 11)  # of the programs; the hook and smoke_test.py may run in an older one
 ANSWER_SECONDS = 10  # for `docker info`: a daemon that is down says so at once, a wedged one never
 PASSED, FAILED, TOOL_MISSING = 0, 1, 3  # exit codes of smoke_test.py
 LOG = "smoke-test.log"
@@ -140,33 +139,10 @@ def docker_fault():
     return f"the Docker daemon does not answer ({lines[-1] if lines else 'docker info failed'})"
 
 
-def version_of(python):
-    """Return (major, minor) of an interpreter, or None when it does not run."""
-    command = [python, "-c", "import sys; print(*sys.version_info[:2])"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-        major, minor = answer.stdout.split()
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-    return int(major), int(minor)
-
-
-def find_python():
-    """Return a Python that can run the project's scripts: this one when new enough, or None."""
-    if OLDEST_PYTHON <= sys.version_info[:2] <= (3, 13):  # what the locked packages are built for
-        return sys.executable
-    for name in PYTHONS:
-        path = shutil.which(name)
-        version = version_of(path) if path else None
-        if version and version >= OLDEST_PYTHON:
-            return path
-    return sys.executable if sys.version_info >= OLDEST_PYTHON else None
-
-
-def smoke_test(python, backend):
+def smoke_test(backend):
     """Run the project's smoke test on this terminal; return its exit code."""
     sys.stdout.flush()  # or the child's lines come before ours
-    command = [python, "smoke_test.py", "--backend", backend]
+    command = [sys.executable, "smoke_test.py", "--backend", backend]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
@@ -197,12 +173,9 @@ def not_validated(why):
 
 def prove(backend, root):
     """Run the smoke test with `docker` or `local`; return why it did not pass, or None."""
-    python = find_python()
-    if python is None:
-        return "no Python 3.11 or newer on PATH"
     (root / LOG).unlink(missing_ok=True)  # of an earlier run
     try:
-        code = smoke_test(python, backend)
+        code = smoke_test(backend)
     except KeyboardInterrupt:
         return "interrupted"
     return None if code == PASSED else reason(code, root)
@@ -279,7 +252,7 @@ def main():
     if found:
         print("error: the template is broken: please report the lines above", file=sys.stderr)
         return FAILED
-    print(f"ok: {len(files)} files are complete and compile")
+    print(f"ok: {len(files)} files are in order")
     code = validate(answers["validate"], root)
     if code == PASSED:
         print(next_steps(root))

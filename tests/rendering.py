@@ -103,7 +103,7 @@ def files_of(project: Path) -> dict[str, str]:
 def print_manifest() -> None:
     """Print the mode and the path of every file of a project: what tests/manifest.txt holds."""
     with tempfile.TemporaryDirectory() as folder:
-        project = render(export(Path(folder, "template")), Path(folder, "out"))
+        project = render(export(Path(folder, "template")), Path(folder, "out"), hooks=False)
         for name, mode in files_of(project).items():
             print(mode, name)
 

@@ -247,37 +247,10 @@ def test_the_output_of_the_hook_comes_before_that_of_the_smoke_test(root: Path) 
 def test_an_interrupted_smoke_test_keeps_the_project(
     root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(python: str, backend: str) -> int:
+    def interrupt(backend: str) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(hook, "smoke_test", interrupt)
     monkeypatch.setattr(hook, "docker_fault", lambda: None)
     assert run(monkeypatch, "auto") == 0
     assert "NOT VALIDATED: interrupted; run python3 smoke_test.py" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("own", "path", "found"),
-    [
-        ((3, 12), {}, "own"),
-        ((3, 9), {"python3.13": (3, 13), "python3": (3, 9)}, "python3.13"),
-        ((3, 9), {"python3.12": None, "python3": (3, 11)}, "python3"),
-        ((3, 9), {"python3": (3, 9)}, None),
-        ((3, 15), {"python3.12": (3, 12)}, "python3.12"),
-        ((3, 15), {}, "own"),
-    ],
-)
-def test_the_smoke_test_runs_in_a_python_that_the_project_supports(
-    monkeypatch: pytest.MonkeyPatch, own, path, found
-) -> None:
-    info = type("Version", (tuple,), {})((*own, 0))
-    monkeypatch.setattr(hook.sys, "version_info", info)
-    monkeypatch.setattr(hook.sys, "executable", "own")
-    monkeypatch.setattr(hook.shutil, "which", lambda name: name if name in path else None)
-    monkeypatch.setattr(hook, "version_of", path.get)
-    assert hook.find_python() == found
-
-
-def test_an_interpreter_that_does_not_run_has_no_version(tmp_path: Path) -> None:
-    assert hook.version_of(sys.executable) == sys.version_info[:2]
-    assert hook.version_of(str(tmp_path / "absent")) is None
