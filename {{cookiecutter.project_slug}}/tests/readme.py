@@ -30,8 +30,10 @@ TABLES = {"settings": settings_table, "hyperparameters": parameters.markdown}
 def renewed(text: str) -> str:
     """Return the README's text with each table between its marks replaced by the code's."""
     for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
-        text = re.sub(pattern, lambda match, t=table: match[1] + t() + match[2], text, flags=re.S)
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+        text = re.sub(
+            pattern, lambda match, t=table: f"{match[1]}{t()}\n{match[2]}", text, flags=re.S
+        )
     return text
 
 
