@@ -1,0 +1,188 @@
+"""Calls of AWS: reading ones are made; changing ones are announced, and made unless --dry-run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+
+from deploy.configuration import Configuration, DeployError
+
+Document = dict[str, Any]
+REQUESTS = json.loads(Path(__file__).with_name("requests.json").read_text(encoding="utf-8"))
+ABSENT = {"RepositoryNotFoundException", "ImageNotFoundException", "NoSuchBucket", "NoSuchTagSet"}
+ABSENT |= {"404", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"}
+BUSY = {"InProgress", "Stopping", "Creating", "Updating", "RollingBack", "Pending"}
+
+
+def fingerprint(content: Any) -> str:
+    """Return ten characters that stand for `content`, so that a name repeats with its content."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def named(name: str, *parts: object) -> str:
+    """Join `name` and `parts` to at most 63 characters, SageMaker's limit, keeping the parts."""
+    tail = "".join(f"-{part}" for part in parts)
+    return name[: 63 - len(tail)].rstrip("-") + tail
+
+
+def fill(part: Any, values: Document) -> Any:
+    """Put `values` in the place of "$name" and "${name}", and drop the keys whose value is None."""
+    if isinstance(part, dict):
+        filled = {key: fill(value, values) for key, value in part.items()}
+        return {key: value for key, value in filled.items() if value is not None}
+    if isinstance(part, list):
+        return [fill(value, values) for value in part]
+    if isinstance(part, str) and part.startswith("$") and part[1:] in values:
+        return values[part[1:]]
+    return Template(part).substitute(values) if isinstance(part, str) else part
+
+
+class Aws:
+    """The AWS account as one configuration sees it."""
+
+    def __init__(self, settings: Configuration, *, dry_run: bool = False, poll: float = 10) -> None:
+        self.settings, self.dry_run, self.poll = settings, dry_run, poll
+        self._session = boto3.Session(region_name=settings.region)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """Return the boto3 client of `service`, made once, patient with throttling."""
+        if service not in self._clients:
+            patient = Config(retries={"mode": "standard", "max_attempts": 6}, read_timeout=70)
+            self._clients[service] = self._session.client(service, config=patient)
+        return self._clients[service]
+
+    def request(self, template: str, **values: Any) -> Document:
+        """Return a request of requests.json with the settings and `values` filled in."""
+        known = {**vars(self.settings), "tags": self.settings.tags}
+        filled: Document = fill(REQUESTS[template], known | values)
+        return filled
+
+    def read(self, service: str, operation: str, **parameters: Any) -> Document:
+        """Make a call that changes nothing, under --dry-run too."""
+        answer: Document = getattr(self.client(service), operation)(**parameters)
+        return answer
+
+    def find(self, service: str, operation: str, **parameters: Any) -> Document | None:
+        """Make a reading call; None when what it asks for does not exist."""
+        try:
+            return self.read(service, operation, **parameters)
+        except exceptions.ClientError as problem:
+            code, text = problem.response["Error"]["Code"], str(problem).lower()
+            gone = any(words in text for words in ("could not find", "does not exist", "not found"))
+            if code in ABSENT or (code == "ValidationException" and gone):
+                return None
+            raise
+
+    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
+        """Yield every item below `key` of all pages of a listing call."""
+        for page in self.client(service).get_paginator(operation).paginate(**parameters):
+            yield from page.get(key, [])
+
+    def change(self, service: str, operation: str, **parameters: Any) -> Document:
+        """Announce a changing call as a command line of the AWS CLI, and make it."""
+        program = {"s3": "s3api"}.get(service, service)
+        text = json.dumps(parameters, default=str)
+        self.announce("aws", program, operation.replace("_", "-"), "--cli-input-json", text)
+        return {} if self.dry_run else self.read(service, operation, **parameters)
+
+    def announce(self, *words: str) -> None:
+        """Print a changing command: whole under --dry-run, in short when it is about to run."""
+        line = shlex.join(words)
+        short = line if len(line) < 140 else line[:137] + "..."
+        print(f"would run: {line}" if self.dry_run else f"run: {short}", flush=True)
+
+    def upload(self, path: Path, bucket: str, key: str) -> str:
+        """Put a file at s3://bucket/key unless it is there; return that address.
+
+        `key` must hold the content's fingerprint: then the same key means the same content.
+        """
+        if not self.find("s3", "head_object", Bucket=bucket, Key=key):
+            self.announce("aws", "s3", "cp", str(path), f"s3://{bucket}/{key}")
+            if not self.dry_run:
+                self.client("s3").upload_file(str(path), bucket, key)
+        return f"s3://{bucket}/{key}"
+
+    def wait(self, describe: Callable[[], Document], status: str) -> Document:
+        """Call `describe` until its `status` is final, printing each change; return the last."""
+        shown = ""
+        while True:
+            answer = describe()
+            text = f"{answer[status]} {answer.get('SecondaryStatus', '')}".strip()
+            if text != shown:
+                print(f"status: {text}", flush=True)
+            shown = text
+            if answer[status] not in BUSY:
+                return answer
+            time.sleep(self.poll)
+
+    def role(self) -> str:
+        """Return the ARN of the execution role."""
+        name, settings = self.settings.role or f"{self.settings.name}-sagemaker", self.settings
+        if name.startswith("arn:"):
+            return name
+        if found := self.find("iam", "get_role", RoleName=name):
+            return str(found["Role"]["Arn"])
+        raise DeployError(
+            f"no role {name}; run: aws cloudformation deploy --template-file deploy/roles.yaml"
+            f" --stack-name {settings.name}-roles --capabilities CAPABILITY_NAMED_IAM"
+            f" --region {settings.region} --parameter-overrides Project={settings.name}"
+        )
+
+    def own_bucket(self) -> str:
+        """Return the name of the bucket that this project makes for itself."""
+        account = self.read("sts", "get_caller_identity")["Account"]
+        return named(self.settings.name, account, self.settings.region)
+
+    def bucket(self) -> str:
+        """Return the bucket's name; the project's own is made, tagged and closed to the public."""
+        if self.settings.bucket:
+            return self.settings.bucket
+        name, region = self.own_bucket(), self.settings.region
+        request = self.request("bucket", own_bucket=name, location=region)
+        if region == "us-east-1":  # which must not be named
+            del request["CreateBucketConfiguration"]
+        if not self.find("s3", "head_bucket", Bucket=name):
+            self.change("s3", "create_bucket", **request)
+        tagged = self.find("s3", "get_bucket_tagging", Bucket=name)
+        if not tagged or not self.ours(tagged["TagSet"]):
+            tags = self.request("bucket_tags", own_bucket=name)
+            access = self.request("bucket_access", own_bucket=name)
+            self.change("s3", "put_public_access_block", **access)
+            self.change("s3", "put_bucket_tagging", **tags)
+        return name
+
+    def ours(self, tags: list[dict[str, str]]) -> bool:
+        """Tell whether `tags` hold all of this project's."""
+        return all(tag in tags for tag in self.settings.tags)
+
+
+def explain(problem: Exception, region: str) -> str:
+    """Return one line for a failure: what happened, and the command that mends it."""
+    text = " ".join(str(problem).split())
+    code = getattr(problem, "response", {}).get("Error", {}).get("Code", "")
+    kinds = {"Credentials": "no AWS credentials; run: aws configure sso"}
+    kinds["ProfileNotFound"] = f"{text}; run: aws configure list-profiles"
+    kinds["Expired"] = kinds["SSO"] = kinds["Token"] = f"{text}; run: aws sso login"
+    kinds["Region"] = kinds["Endpoint"] = (
+        f"{text}; is {region} right? run: aws ec2 describe-regions"
+    )
+    kinds["AccessDenied"] = f"{text}; run: aws sts get-caller-identity, and ask for that action"
+    kinds["ResourceLimitExceeded"] = (
+        f"quota: {text}; run: aws service-quotas list-service-quotas --service-code sagemaker"
+        f" --region {region}, then aws service-quotas request-service-quota-increase"
+    )
+    kinds["Unrecognized"] = kinds["Signature"] = f"{text}; run: aws sts get-caller-identity"
+    mended = [line for key, line in kinds.items() if key in type(problem).__name__ + " " + code]
+    return mended[0] if mended else text

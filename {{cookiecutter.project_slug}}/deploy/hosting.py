@@ -1,0 +1,175 @@
+"""The endpoint: model, configuration, endpoint, scaling, requests; and the registered model."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from deploy.aws import Aws, Document, fingerprint, named
+from deploy.configuration import DeployError
+from deploy.images import image_uri
+
+SCALING = "application-autoscaling"
+
+
+def trained(aws: Aws, job: str = "") -> tuple[str, str, Document]:
+    """Return image, model.tar.gz and description of the completed `job`, default: the newest."""
+    if not job:
+        query = {"NameContains": named(aws.settings.name, "x" * 10)[:-10]}
+        query |= {"StatusEquals": "Completed", "SortBy": "CreationTime", "SortOrder": "Descending"}
+        pages = aws.pages("sagemaker", "list_training_jobs", "TrainingJobSummaries", **query)
+        newest = max(pages, key=lambda one: one["CreationTime"], default=None)
+        job = newest["TrainingJobName"] if newest else ""
+    found = aws.find("sagemaker", "describe_training_job", TrainingJobName=job) if job else None
+    if not found or found["TrainingJobStatus"] != "Completed":
+        raise DeployError(f"no completed training job {job}; run: python -m deploy train")
+    image = aws.settings.image or found["AlgorithmSpecification"]["TrainingImage"]
+    return image, found["ModelArtifacts"]["S3ModelArtifacts"], found
+
+
+def _ensure(aws: Aws, kind: str, word: str, request: Document) -> str:
+    """Return the name of the resource of this content; make it when it is absent."""
+    name = named(aws.settings.name, fingerprint(request))
+    own = {f"{word}Name": name}
+    if not aws.find("sagemaker", f"describe_{kind}", **own):
+        aws.change("sagemaker", f"create_{kind}", **own, **request, Tags=aws.settings.tags)
+    return name
+
+
+def ensure_model(aws: Aws, job: str = "", data: str = "") -> str:
+    """Return the name of the model of `data` (a model.tar.gz) or of a job; make it when absent.
+
+    A job's model is served by the image that trained it. Serverless refuses network isolation.
+    """
+    image, url = (image_uri(aws), data) if data else trained(aws, job)[:2]
+    isolated = aws.settings.mode != "serverless"
+    request = aws.request("model", image=image, data=url, role=aws.role(), isolated=isolated)
+    return _ensure(aws, "model", "Model", request)
+
+
+def _guard(aws: Aws) -> Document:
+    """Return how an update goes: a new fleet beside the old one, one instance of traffic first."""
+    names = [name.strip() for name in aws.settings.rollback_alarms.split(",") if name.strip()]
+    rollback = {"Alarms": [{"AlarmName": name} for name in names]} if names else None
+    several = aws.settings.endpoint_count > 1  # the traffic of one instance cannot be split
+    canary = {"Type": "INSTANCE_COUNT", "Value": 1} if several else None
+    traffic = "CANARY" if several else "ALL_AT_ONCE"
+    return aws.request("blue-green", traffic=traffic, canary=canary, rollback=rollback)
+
+
+def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str:
+    """Serve a model: make the endpoint, or update it blue/green; then set its scaling."""
+    settings, endpoint = aws.settings, aws.settings.name
+    values: Document = {"model": ensure_model(aws, job, data), "bucket": aws.bucket()}
+    request = aws.request(settings.mode, capture=settings.capture_percent > 0, **values)
+    config = _ensure(aws, "endpoint_config", "EndpointConfig", request)
+    names = {"EndpointName": endpoint, "EndpointConfigName": config}
+    found = aws.find("sagemaker", "describe_endpoint", EndpointName=endpoint)
+    if found and found["EndpointStatus"] == "Failed":
+        aws.change("sagemaker", "delete_endpoint", EndpointName=endpoint)
+        found = None
+    serverless = settings.mode == "serverless"
+    size = f"{settings.endpoint_count} x {settings.endpoint_instance}, billed until it is deleted"
+    if not found:
+        print(f"note: starts {'a serverless endpoint, billed by request' if serverless else size}")
+        print("note: stop it with: python -m deploy destroy")
+        aws.change("sagemaker", "create_endpoint", **names, Tags=settings.tags)
+    elif found["EndpointConfigName"] != config:
+        print(f"note: starts {size} beside {found['EndpointConfigName']}, until traffic has moved")
+        _in_service(aws)
+        _scale(aws, off=True)
+        guard = {} if serverless else {"DeploymentConfig": _guard(aws)}
+        aws.change("sagemaker", "update_endpoint", **names, **guard)
+    if wait:
+        _in_service(aws)
+        _scale(aws, off=serverless or settings.endpoint_max <= settings.endpoint_count)
+    else:
+        print("note: run this again once it is in service: that sets its scaling")
+    return endpoint
+
+
+def _in_service(aws: Aws) -> None:
+    """Wait until the endpoint is in service. Raises DeployError with the reason when it fails."""
+    if aws.dry_run:
+        return
+    own = {"EndpointName": aws.settings.name}
+    found = aws.wait(lambda: aws.read("sagemaker", "describe_endpoint", **own), "EndpointStatus")
+    if found["EndpointStatus"] != "InService":
+        reason = found.get("FailureReason", "no reason given")
+        raise DeployError(f"endpoint {aws.settings.name} {found['EndpointStatus']}: {reason}")
+
+
+def scalable_target(aws: Aws) -> Document | None:
+    """Return the endpoint's entry in Application Auto Scaling; None when it has none."""
+    target = aws.request("scalable")
+    query = {"ServiceNamespace": "sagemaker", "ResourceIds": [target["ResourceId"]]}
+    return next(aws.pages(SCALING, "describe_scalable_targets", "ScalableTargets", **query), None)
+
+
+def _scale(aws: Aws, *, off: bool) -> None:
+    """Bring target tracking to what the settings say: requests an instance, or the backlog."""
+    settings, target, found = aws.settings, aws.request("scalable"), scalable_target(aws)
+    if off:
+        if found:
+            aws.change(SCALING, "deregister_scalable_target", **target)
+        return
+    limits = {"MinCapacity": settings.endpoint_count, "MaxCapacity": settings.endpoint_max}
+    if not found or any(found[key] != value for key, value in limits.items()):
+        tags = {tag["Key"]: tag["Value"] for tag in settings.tags}
+        aws.change(SCALING, "register_scalable_target", **target, **limits, Tags=tags)
+    key, wanted = "TargetTrackingScalingPolicyConfiguration", aws.request(f"scale-{settings.mode}")
+    query = {"ServiceNamespace": "sagemaker", "ResourceId": target["ResourceId"]}
+    policies = aws.pages(SCALING, "describe_scaling_policies", "ScalingPolicies", **query)
+    if not any(policy[key] == wanted for policy in policies):
+        policy = {"PolicyName": settings.name, "PolicyType": "TargetTrackingScaling", key: wanted}
+        aws.change(SCALING, "put_scaling_policy", **target, **policy)
+
+
+def invoke(aws: Aws, payload: Path, accept: str = "") -> bytes:
+    """Post a file to the endpoint; return the answer's body, or of async: where it will be."""
+    settings, service = aws.settings, "sagemaker-runtime"
+    request = {"EndpointName": settings.name, "ContentType": settings.media_type}
+    request |= {"Accept": accept} if accept else {}
+    if settings.mode == "async":
+        place = aws.upload(payload, aws.bucket(), f"async/input/{uuid.uuid4().hex}")
+        answer = aws.read(service, "invoke_endpoint_async", **request, InputLocation=place)
+        return f"{answer['OutputLocation']}\n".encode()
+    answer = aws.read(service, "invoke_endpoint", **request, Body=payload.read_bytes())
+    return bytes(answer["Body"].read())
+
+
+def packages(aws: Aws) -> list[str]:
+    """Return the ARNs of the registered versions; empty when there is no group."""
+    group, key = {"ModelPackageGroupName": aws.settings.name}, "ModelPackageSummaryList"
+    if not aws.find("sagemaker", "describe_model_package_group", **group):
+        return []
+    listed = aws.pages("sagemaker", "list_model_packages", key, **group)
+    return [package["ModelPackageArn"] for package in listed]
+
+
+def ensure_group(aws: Aws) -> None:
+    """Make the group of model packages when it is absent: versions have no tags of their own."""
+    group = {"ModelPackageGroupName": aws.settings.name}
+    if not aws.find("sagemaker", "describe_model_package_group", **group):
+        aws.change("sagemaker", "create_model_package_group", **group, Tags=aws.settings.tags)
+
+
+def register(aws: Aws, job: str = "", evaluation: str = "") -> str:
+    """Register a job's model as a version that waits for approval; return the package's ARN.
+
+    `evaluation` is the s3:// address of its quality report; the job's metrics go along.
+    """
+    image, url, found = trained(aws, job)
+    ensure_group(aws)
+    for arn in packages(aws):
+        known = aws.read("sagemaker", "describe_model_package", ModelPackageName=arn)
+        container = known.get("InferenceSpecification", {}).get("Containers", [{}])[0]
+        if (container.get("Image"), container.get("ModelDataUrl")) == (image, url):
+            return arn
+    metadata = {one["MetricName"]: str(one["Value"]) for one in found["FinalMetricDataList"]}
+    metadata["TrainingJobName"] = found["TrainingJobName"]
+    statistics = {"ContentType": "application/json", "S3Uri": evaluation}
+    quality = {"ModelQuality": {"Statistics": statistics}} if evaluation else None
+    values: Document = {"image": image, "data": url, "metadata": metadata, "quality": quality}
+    made = aws.change("sagemaker", "create_model_package", **aws.request("package", **values))
+    return str(made.get("ModelPackageArn", "(not registered)"))

@@ -1,0 +1,172 @@
+"""The jobs: training, tuning and batch transform. Each is named after its own content, so a job
+that ran or runs is found again instead of being paid twice."""
+
+from __future__ import annotations
+
+import hashlib
+
+import settings as program
+from deploy import ROOT
+from deploy.aws import Aws, Document, fingerprint, named
+from deploy.configuration import DeployError
+from deploy.images import image_uri
+
+LARGER_IS_BETTER = {"auc", "aucpr", "accuracy", "f1", "balanced_accuracy", "r2", "ndcg", "map"}
+METRICS = ["rmse", "mae", "logloss", "error", "mlogloss", "merror", *sorted(LARGER_IS_BETTER)]
+LOGS = "/aws/sagemaker/TrainingJobs"
+WORDS = {"training": "TrainingJob", "transform": "TransformJob"}
+WORDS["hyper_parameter_tuning"] = "HyperParameterTuningJob"
+
+
+def upload(aws: Aws, source: str, purpose: str) -> str:
+    """Return the s3:// prefix of `source`: itself, or where its files are put by their content."""
+    if source.startswith("s3://"):
+        return source
+    base = ROOT / source
+    files = [base] if base.is_file() else sorted(path for path in base.rglob("*") if path.is_file())
+    if not files:
+        raise DeployError(f"no data at {source}; name a file, a folder or an s3:// prefix")
+    top = base.parent if base.is_file() else base
+    names = [path.relative_to(top).as_posix() for path in files]
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    bucket, prefix = aws.bucket(), f"{purpose}/{fingerprint([names, content])}"
+    for path, name in zip(files, names, strict=True):
+        aws.upload(path, bucket, f"{prefix}/{name}")
+    return f"s3://{bucket}/{prefix}/"
+
+
+def metric_definitions() -> list[dict[str, str]]:
+    """Return the names and log lines of the built-in algorithm; #011 is a tab in CloudWatch."""
+    return [
+        {"Name": f"{part}:{metric}", "Regex": rf".*\[[0-9]+\].*(?:#011|\t){part}-{metric}:(\S+)"}
+        for metric in METRICS
+        for part in ("train", "validation")
+    ]
+
+
+def _definition(aws: Aws) -> Document:
+    """Return what a training job and the jobs of a tuning job have in common."""
+    settings, image, role = aws.settings, image_uri(aws), aws.role()
+    sources = {"train": settings.data, "validation": settings.validation}
+    channels = [
+        aws.request("channel", channel=name, data=upload(aws, source, "data"))
+        for name, source in sources.items()
+        if source
+    ]
+    wait = 2 * settings.max_seconds if settings.spot else None
+    values: Document = {"channels": channels, "max_wait": wait, "metrics": metric_definitions()}
+    return aws.request("training", image=image, role=role, bucket=aws.bucket(), **values)
+
+
+def _describe(aws: Aws, kind: str, name: str) -> Document | None:
+    """Return the job's description with its state below "status"; None when it is absent."""
+    word = WORDS[kind]
+    found = aws.find("sagemaker", f"describe_{kind}_job", **{f"{word}Name": name})
+    return found and found | {"status": found[f"{word}Status"]}
+
+
+def _run(aws: Aws, kind: str, request: Document, cost: str, wait: bool) -> Document:
+    """Start the job unless it runs or has completed; follow it; return its description.
+
+    A job that failed is left as it is; the next attempt has the next number in its name.
+    """
+    base, attempt, own = named(aws.settings.name, fingerprint(request)), 1, f"{WORDS[kind]}Name"
+    name = base
+    while (found := _describe(aws, kind, name)) and found["status"] in {"Failed", "Stopped"}:
+        attempt += 1
+        name = named(base, attempt)
+    if found:
+        print(f"ok: {name} exists: {found['status']}")
+    else:
+        dashed = kind.replace("_", "-") + "-job"
+        print(f"note: starts {cost}")
+        print(f"note: stop it with: aws sagemaker stop-{dashed} --{dashed}-name {name}")
+        if aws.settings.spot and kind == "training":  # the next attempt goes on where one ended
+            place = f"s3://{aws.bucket()}/checkpoints/{base}/"
+            request = request | {"CheckpointConfig": {"S3Uri": place}}
+        full = {own: name, **request, "Tags": aws.settings.tags}
+        aws.change("sagemaker", f"create_{kind}_job", **full)
+    return {own: name} if aws.dry_run or not wait else _follow(aws, kind, name)
+
+
+def _follow(aws: Aws, kind: str, name: str) -> Document:
+    """Print states and log lines until the job ends. Raises DeployError with a failure's reason."""
+    seen: set[str] = set()
+
+    def describe() -> Document:
+        found = _describe(aws, kind, name) or {"status": "Absent"}
+        if kind == "training":
+            _print_log(aws, name, seen)
+        return found
+
+    found = aws.wait(describe, "status")
+    if found["status"] != "Completed":
+        reason = found.get("FailureReason", "no reason given")
+        raise DeployError(f"{kind} job {name} {found['status']}: {reason}")
+    return found
+
+
+def _print_log(aws: Aws, name: str, seen: set[str]) -> None:
+    """Print the lines of the job's log that are not in `seen`."""
+    query = {"logGroupName": LOGS, "logStreamNamePrefix": f"{name}/"}
+    if not (aws.find("logs", "describe_log_streams", **query) or {}).get("logStreams"):
+        return
+    for event in aws.pages("logs", "filter_log_events", "events", **query):
+        if event["eventId"] not in seen:
+            seen.add(event["eventId"])
+            print(event["message"].rstrip().replace("#011", "\t"), flush=True)
+
+
+def _cost(aws: Aws, kind: str, times: int = 1) -> str:
+    """Return what a job may use at most, in words."""
+    settings, capacity = aws.settings, "on demand"
+    if settings.spot and kind == "training":
+        capacity = "spot"
+    size = f"{settings.instance_count} x {settings.instance_type} ({capacity})"
+    return f"{times} {kind} job(s), each {size} for at most {settings.max_seconds} s"
+
+
+def train(aws: Aws, *, wait: bool = True) -> str:
+    """Train once with these settings and data; return the job's name."""
+    texts = {key: str(value) for key, value in aws.settings.hyperparameters.items()}
+    request = _definition(aws) | {"HyperParameters": texts}
+    found = _run(aws, "training", request, _cost(aws, "training"), wait)
+    if artifacts := found.get("ModelArtifacts"):
+        print(f"ok: model {artifacts['S3ModelArtifacts']}")
+    return str(found["TrainingJobName"])
+
+
+def tune(aws: Aws, *, wait: bool = True) -> str:
+    """Search the ranges of [tool.deploy.tune]; return the tuning job's name."""
+    settings, own = aws.settings, {1: "rmse", 2: "logloss"}
+    name = own.get(program.load().num_classes, "mlogloss")
+    metric = settings.tune_metric or f"validation:{name}"
+    larger = metric.partition(":")[2].partition("@")[0] in LARGER_IS_BETTER
+    ranges: dict[str, list[dict[str, str]]] = {}
+    for key, (low, high) in settings.tune.items():
+        kind = "Integer" if isinstance(low, int) and isinstance(high, int) else "Continuous"
+        entry = {"Name": key, "MinValue": str(low), "MaxValue": str(high)}
+        ranges.setdefault(f"{kind}ParameterRanges", []).append(entry)
+    fixed = {k: str(v) for k, v in settings.hyperparameters.items() if k not in settings.tune}
+    values: Document = {"metric": metric, "ranges": ranges}
+    values["definition"] = _definition(aws) | {"StaticHyperParameters": fixed}
+    values["direction"] = "Maximize" if larger else "Minimize"
+    request = aws.request("tuning", **values)
+    cost = _cost(aws, "training", settings.tune_jobs)
+    found = _run(aws, "hyper_parameter_tuning", request, cost, wait)
+    if best := found.get("BestTrainingJob"):
+        print(f"ok: best job {best['TrainingJobName']}: {best['TunedHyperParameters']}")
+    return str(found["HyperParameterTuningJobName"])
+
+
+def transform(aws: Aws, model: str, source: str, *, wait: bool = True) -> str:
+    """Predict every row of `source` with `model`; return the s3:// prefix of the answers."""
+    kind, data = aws.settings.media_type.partition(";")[0], upload(aws, source, "transform/input")
+    lines = kind in {"text/csv", "text/libsvm", "application/jsonlines"}
+    output = f"s3://{aws.bucket()}/transform/output/{fingerprint([model, data])}/"
+    values = {"model": model, "data": data, "output": output}
+    values["split"] = "Line" if lines else "None"
+    values["strategy"] = "MultiRecord" if lines else "SingleRecord"
+    request = aws.request("transform", **values)
+    _run(aws, "transform", request, _cost(aws, "transform"), wait)
+    return output

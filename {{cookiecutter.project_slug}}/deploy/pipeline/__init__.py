@@ -1,0 +1,52 @@
+"""The SageMaker pipeline: preprocess, train, evaluate, and register what is good enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deploy.aws import Aws, Document, fill, fingerprint
+from deploy.hosting import ensure_group
+from deploy.images import image_uri
+from deploy.jobs import metric_definitions, upload
+
+DEFINITION = Path(__file__).with_name("definition.json")
+
+
+def definition(aws: Aws) -> str:
+    """Upload programs and data, and return the definition with settings and addresses filled in."""
+    texts = {key: str(value) for key, value in aws.settings.hyperparameters.items()}
+    values: Document = {
+        **vars(aws.settings),
+        "tags": aws.settings.tags,
+        "bucket": aws.bucket(),
+        "image": image_uri(aws),
+        "role": aws.role(),
+        "source": upload(aws, aws.settings.data, "data"),
+        "preprocess": upload(aws, "deploy/pipeline/preprocess.py", "code"),
+        "evaluate": upload(aws, "deploy/pipeline/evaluate.py", "code"),
+        "metrics": metric_definitions(),
+        "hyperparameters": texts,
+    }
+    return json.dumps(fill(json.loads(DEFINITION.read_text(encoding="utf-8")), values), indent=2)
+
+
+def upsert(aws: Aws, *, start: bool = False) -> str:
+    """Make the pipeline or bring it up to date, and start it if asked; return its name."""
+    text, own = definition(aws), {"PipelineName": aws.settings.name}
+    ensure_group(aws)  # here, so that it carries the tags
+    wanted = {**own, "PipelineDefinition": text, "RoleArn": aws.role()}
+    found = aws.find("sagemaker", "describe_pipeline", **own)
+    if not found:
+        aws.change("sagemaker", "create_pipeline", **wanted, Tags=aws.settings.tags)
+    elif found["PipelineDefinition"] != text or found["RoleArn"] != wanted["RoleArn"]:
+        aws.change("sagemaker", "update_pipeline", **wanted)
+    if start:
+        print(f"note: starts three jobs on {aws.settings.instance_type}, one after the other")
+        print(
+            "note: stop it with: python -m deploy destroy, or aws sagemaker stop-pipeline-execution"
+        )
+        # The token makes a second start of the same definition the first one's execution.
+        token = fingerprint(text) * 4
+        aws.change("sagemaker", "start_pipeline_execution", **own, ClientRequestToken=token)
+    return aws.settings.name

@@ -1,0 +1,85 @@
+"""Pipeline step 3: score the model on the test part, through the code that serves it.
+
+Writes evaluation.json, whose `quality` decides on registration (larger is better), and the
+predictions. Runs in the project's image, as a SageMaker processing job.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+import acceleration
+import settings
+from container.failures import ContainerError
+from container.paths import Paths
+from formats import Rows
+from formats.errors import FormatError
+from formats.files import read_channel
+from inference import models
+from inference.outputs import predicted_label
+
+
+def scores_of(labels: NDArray[Any], predictions: NDArray[Any], classes: Any) -> dict[str, float]:
+    """Return the metrics by name; `classes` are the predicted labels, None of a regression."""
+    if classes is None:
+        error = float(metrics.mean_squared_error(labels, predictions))
+        mean = float(metrics.mean_absolute_error(labels, predictions))
+        return {"r2": float(metrics.r2_score(labels, predictions)), "rmse": error**0.5, "mae": mean}
+    found = {
+        "accuracy": float(metrics.accuracy_score(labels, classes)),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(labels, classes)),
+        "f1_macro": float(metrics.f1_score(labels, classes, average="macro")),
+    }
+    if predictions.ndim == 1 and len(np.unique(labels)) == 2:
+        found["auc"] = float(metrics.roc_auc_score(labels, predictions))
+    return found
+
+
+def run(base: Path) -> dict[str, Any]:
+    """Read model and test data below `base`/input; write the report below `base`/output."""
+    options, output = settings.load(), base / "output" / "evaluation"
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(base / "input" / "model" / "model.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+        model = models.load(Path(folder), options)
+    names = model.manifest.feature_names
+    table = read_channel(base / "input" / "test", "text/csv", options.input_format, names=names)
+    scored = model.score(Rows(np.ascontiguousarray(table.features), table.names))
+    classes = predicted_label(scored)
+    found = scores_of(np.asarray(table.labels), scored.predictions, classes)
+    first = next(iter(found))
+    kind = {1: "regression", 2: "binary_classification"}.get(options.num_classes, "multiclass")
+    report: dict[str, Any] = {
+        "quality": {"metric": first, "value": found[first]},
+        f"{kind}_metrics".replace("multiclass_", "multiclass_classification_"): {
+            name: {"value": value, "standard_deviation": "NaN"} for name, value in found.items()
+        },
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    np.savetxt(output / "predictions.csv", scored.predictions, "%.9g", ",")
+    return report
+
+
+def main() -> int:
+    """Run the step; a fault of model or data is one line, exit status 1."""
+    try:
+        report = run(Paths.from_environment().base / "processing")
+    except (ContainerError, FormatError, acceleration.ModelFileError, OSError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    print(f"ok: {json.dumps(report)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Pipeline step 1: split the data into train, validation and test, and fit the transformations.
+
+The files stay as they came, without any transformation: what is fitted here, on the training part
+alone, goes as features.json with the model, and `program/features.py` applies it in training and
+in serving. Runs in the project's image, as a SageMaker processing job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import features
+import settings
+from container.failures import ContainerError, UserError
+from container.paths import Paths
+from formats.errors import FormatError
+from formats.files import read_channel
+from formats.table import Floats, Table
+from training.data import densify
+
+PARTS = ("train", "validation", "test")
+
+
+def parts_of(labels: Floats, stratified: bool, shares: list[float], seed: int) -> NDArray[np.intp]:
+    """Return the number of each row's part: `shares` of the rows, of each class if stratified."""
+    random, parts = np.random.default_rng(seed), np.empty(len(labels), np.intp)
+    groups = labels if stratified else np.zeros(len(labels))
+    for group in np.unique(groups):
+        rows = random.permutation(np.flatnonzero(groups == group))
+        edges = np.round(np.cumsum(shares) * len(rows))
+        parts[rows] = np.searchsorted(edges[:-1], np.arange(len(rows)), side="right")
+    return parts
+
+
+def write(path: Path, table: Table, chosen: NDArray[np.bool_]) -> None:
+    """Write the chosen rows as CSV: the label first, every float32 with all its digits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = np.column_stack([np.asarray(table.labels), table.features])[chosen]
+    header = ",".join(("label", *table.names)) if table.names else ""
+    np.savetxt(path, rows, "%.9g", ",", header=header, comments="", encoding="utf-8")
+
+
+def run(base: Path, given: argparse.Namespace) -> None:
+    """Read `base`/input/data; write the parts and features.json below `base`/output."""
+    options = settings.load()
+    table = read_channel(base / "input" / "data", given.content_type, options.input_format)
+    labels = table.labels
+    if labels is None or table.weights is not None or table.query_ids is not None:
+        raise UserError("this pipeline takes labelled data without weights and query ids")
+    if not isinstance(table.features, np.ndarray):
+        table = Table(densify(table.features), labels)
+    shares = [1 - given.validation - given.test, given.validation, given.test]
+    parts = parts_of(labels, options.num_classes > 1, shares, given.seed)
+    for number, name in enumerate(PARTS):
+        write(base / "output" / name / "data.csv", table, parts == number)
+        print(f"ok: {name}: {(parts == number).sum()} rows")
+    fitted = features.fit(table.features[parts == 0], clip=given.clip, fill=given.fill)
+    target = base / "output" / "features" / features.FITTED_FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(fitted) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the step; a fault of the data is one line, exit status 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--content-type", help="media type of the data")
+    parser.add_argument("--validation", type=float, default=0.15, help="share of the rows")
+    parser.add_argument("--test", type=float, default=0.15, help="share of the rows")
+    parser.add_argument("--clip", type=float, default=0.001, help="quantile to cut outliers at")
+    parser.add_argument("--fill", action="store_true", help="put the median in missing cells")
+    parser.add_argument("--seed", type=int, default=0)
+    try:
+        run(Paths.from_environment().base / "processing", parser.parse_args(arguments))
+    except (ContainerError, FormatError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

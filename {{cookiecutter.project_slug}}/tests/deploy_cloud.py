@@ -1,0 +1,196 @@
+"""A stand-in for AWS: moto's server, with the calls of SageMaker that moto has not, and a docker.
+
+The server is real HTTP, so boto3 checks and serialises every request as it does for AWS.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.loaders import JSONFileLoader
+from deploy.__main__ import main
+from moto.sagemaker.responses import SageMakerResponse
+from moto.server import ThreadedMotoServer
+
+DOCKER = f"""#!{sys.executable} -S
+import json, os, sys, urllib.request
+words = sys.argv[1:]
+with open(os.environ["DOCKER_LOG"], "a") as log:
+    log.write(json.dumps(words) + "\\n")
+if words[0] == "info":
+    print("ok")
+elif words[0] == "images":
+    print(os.environ["DOCKER_IMAGE_ID"])
+elif words[0] == "login":
+    sys.exit(not sys.stdin.read())
+elif words[0] == "push":
+    name, tag = words[1].rpartition("/")[2].split(":")
+    media = "application/vnd.docker.distribution.manifest.v2+json"
+    config = dict(digest=tag)
+    manifest = json.dumps(dict(schemaVersion=2, mediaType=media, config=config, layers=[]))
+    digest = "sha256:" + (tag * 6)[:64]
+    image = dict(repositoryName=name, imageManifest=manifest, imageTag=tag, imageDigest=digest)
+    headers = dict(
+        (
+            ("Content-Type", "application/x-amz-json-1.1"),
+            ("X-Amz-Target", "AmazonEC2ContainerRegistry_V20150921.PutImage"),
+            ("Authorization", "AWS4-HMAC-SHA256 Credential=x/20260101/eu-west-1/ecr/aws4_request"),
+        )
+    )
+    url, body = os.environ["AWS_ENDPOINT_URL"], json.dumps(image).encode()
+    urllib.request.urlopen(urllib.request.Request(url, body, headers)).close()
+sys.exit(words[0] == "buildx")
+"""
+
+
+def _body(self: Any, *keys: str) -> list[Any]:
+    document = json.loads(self.body)
+    return [document[key] for key in keys]
+
+
+def update_endpoint(self: Any) -> str:
+    name, config = _body(self, "EndpointName", "EndpointConfigName")
+    endpoint = self.sagemaker_backend.endpoints[name]
+    assert config in self.sagemaker_backend.endpoint_configs
+    endpoint.endpoint_config_name = config
+    endpoint.updates = [*getattr(endpoint, "updates", []), json.loads(self.body)]
+    return json.dumps({"EndpointArn": endpoint.arn})
+
+
+def _stop(store: str, word: str) -> Any:
+    def stop(self: Any) -> str:
+        (name,) = _body(self, f"{word}Name")
+        job = getattr(self.sagemaker_backend, store)[name]
+        field = "training_job_status" if word == "TrainingJob" else "transform_job_status"
+        setattr(job, field, "Stopped")
+        return "{}"
+
+    return stop
+
+
+def _delete(store: str, key: str) -> Any:
+    def delete(self: Any) -> str:
+        (name,) = _body(self, key)
+        del getattr(self.sagemaker_backend, store)[name]
+        return "{}"
+
+    return delete
+
+
+def delete_model_package(self: Any) -> str:
+    (arn,) = _body(self, "ModelPackageName")
+    backend = self.sagemaker_backend
+    name = backend.model_package_name_mapping.get(arn, arn)
+    del backend.model_packages[name]
+    return "{}"
+
+
+def delete_model_package_group(self: Any) -> str:
+    (name,) = _body(self, "ModelPackageGroupName")
+    left = self.sagemaker_backend.model_packages.values()
+    assert not [p for p in left if p.model_package_group_name == name], "not empty, as AWS says"
+    del self.sagemaker_backend.model_package_groups[name]
+    return "{}"
+
+
+# What moto 5.2 lacks of SageMaker and this project calls.
+GAPS = {
+    "update_endpoint": update_endpoint,
+    "stop_training_job": _stop("training_jobs", "TrainingJob"),
+    "stop_transform_job": _stop("transform_jobs", "TransformJob"),
+    "delete_training_job": _delete("training_jobs", "TrainingJobName"),
+    "delete_processing_job": _delete("processing_jobs", "ProcessingJobName"),
+    "delete_model_package": delete_model_package,
+    "delete_model_package_group": delete_model_package_group,
+}
+
+
+class Cloud:
+    """The stand-in's handle: run commands, look at state."""
+
+    def __init__(self, url: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.url, self.folder, self.capsys = url, folder, capsys
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the stand-in."""
+        return boto3.client(service)
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """Run a command, expect its exit status, and return what it printed."""
+        self.capsys.readouterr()
+        code = main([*words, "--poll", "0"])
+        captured = self.capsys.readouterr()
+        assert code == status, captured.out + captured.err
+        return captured.out + captured.err
+
+    def docker_calls(self) -> list[list[str]]:
+        """Return every call of docker so far."""
+        log = self.folder / "docker.log"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Start moto's server, once; and let botocore read its own description of AWS once."""
+    JSONFileLoader.load_file = functools.cache(JSONFileLoader.load_file)  # type: ignore[method-assign]
+    for name, method in GAPS.items():
+        assert not hasattr(SageMakerResponse, name), f"moto has {name} by now: drop it here"
+        setattr(SageMakerResponse, name, method)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def cloud(
+    moto_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Cloud:
+    """An empty AWS account with a role, a docker, and data to train on."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "DEPLOY_"))]:
+        monkeypatch.delenv(name)
+    variables = {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "DEPLOY_NAME": "demo",
+        "DEPLOY_DATA": str(tmp_path / "train"),
+        "DEPLOY_VALIDATION": "",
+        "DOCKER_LOG": str(tmp_path / "docker.log"),
+        "DOCKER_IMAGE_ID": "sha256:" + "12" * 32,
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "part-1.csv").write_text("1,0.5,2\n0,1.5,3\n")
+    found = Cloud(moto_url, tmp_path, capsys)
+    _reset(moto_url)
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    found.client("iam").create_role(RoleName="demo-sagemaker", AssumeRolePolicyDocument=trust)
+    return found
+
+
+def _reset(url: str) -> None:
+    import urllib.request
+
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
