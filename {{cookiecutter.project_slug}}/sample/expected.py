@@ -19,7 +19,8 @@ import xgboost
 def main() -> None:
     """Predict every .npy file of the sample folder."""
     folder = Path(sys.argv[1])
-    booster = xgboost.Booster(model_file=folder / "model" / "xgboost-model")
+    model = (folder / "model" / "xgboost-model").read_bytes()  # its name does not say its format
+    booster = xgboost.Booster(model_file=bytearray(model))
     answers = {}
     for file in sorted((folder / "sample").glob("*.npy")):
         matrix = xgboost.DMatrix(np.load(file))
