@@ -38,8 +38,8 @@ def run(context: outputs.Context, tables: dict[str, Table], nthread: int) -> Non
     out_of_fold: list[list[Array]] = [[] for _ in range(len(table))]
     for number, (train, held) in enumerate(splits):
         log.info("fold %d of %d", number + 1, len(splits))
-        inside = data.matrix(data.transform(rows(table, train)), chosen, nthread)
-        outside = data.matrix(data.transform(rows(table, held)), chosen, nthread, inside)
+        inside = data.matrix(rows(table, train), chosen, nthread)
+        outside = data.matrix(rows(table, held), chosen, nthread, inside)
         trained = fit(chosen, {"train": inside, "validation": outside}, nthread)
         outputs.save_model(context.paths.model, trained.booster, f"-{number}")
         scores.append(trained.scores)

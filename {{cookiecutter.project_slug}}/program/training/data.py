@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xgboost
@@ -13,10 +15,11 @@ from scipy.sparse import csr_matrix
 
 import features
 from container.configuration import Channel, Job
-from container.failures import PlatformError, UserError
+from container.failures import UserError
 from formats.errors import FormatError
-from formats.files import read_channel
+from formats.files import files_of, iterate_channel, read_channel
 from formats.table import Table
+from training.external import Reader, densify, spill
 from training.hyperparameters import Hyperparameters
 
 PROBE_ROWS = 256  # kept beside the model, for the parity check at load
@@ -26,17 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """How channels are read: what channels and requests that name no format hold."""
+    """How channels are read: the format of those that name none, the job, a folder on disk."""
 
     default_format: str
-    hyperparameters: Hyperparameters
+    chosen: Hyperparameters
+    scratch: Path
 
 
 def channel_of(job: Job, name: str) -> Channel | None:
-    """Return the channel when this host has files in it.
-
-    Raises UserError for Pipe mode and for wrapped records.
-    """
+    """Return the channel when this host has files in it. Raises UserError for Pipe mode."""
     channel = job.channels.get(name)
     if channel is None:
         return None
@@ -45,31 +46,37 @@ def channel_of(job: Job, name: str) -> Channel | None:
             f"channel {name} uses Pipe mode, which XGBoost cannot read (it needs the data more "
             "than once): set TrainingInputMode to File or FastFile"
         )
-    files = (path for path in channel.path.rglob("*") if path.is_file())
-    visible = (path for path in files if not path.name.startswith((".", "_")))
-    return channel if any(path.stat().st_size for path in visible) else None
+    return channel if files_of(channel.path) else None
 
 
 def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
     """Read a channel; `like` is the training table whose columns it must have.
 
-    Raises UserError that names the channel, and the file, row and column of the fault.
+    With external_memory the features are a file on disk. Raises UserError that names the channel,
+    and the file, row and column of the fault.
     """
-    chosen = source.hyperparameters
+
+    def arguments(num_features: int | None, index_base: int | None) -> dict[str, Any]:
+        return {
+            "path": channel.path,
+            "content_type": channel.content_type,
+            "default_format": source.default_format,
+            "csv_weights": bool(source.chosen["csv_weights"]),
+            "num_features": num_features,
+            "index_base": index_base,
+            "names": like.names if like is not None else None,
+        }
+
     try:
-        table = read_channel(
-            channel.path,
-            channel.content_type,
-            source.default_format,
-            csv_weights=bool(chosen["csv_weights"]),
-            num_features=like.features.shape[1] if like is not None else None,
-            index_base=like.index_base if like is not None else None,
-            names=like.names if like is not None else None,
-        )
+        if source.chosen["external_memory"]:
+            path = source.scratch / f"{channel.name}.float32"
+            table = spill(lambda *known: iterate_channel(**arguments(*known)), path, like)
+        elif like is not None:
+            table = read_channel(**arguments(like.features.shape[1], like.index_base))
+        else:
+            table = read_channel(**arguments(None, None))
     except FormatError as fault:
         raise UserError(f"channel {channel.name}: {fault}") from fault
-    except OSError as problem:
-        raise PlatformError(f"channel {channel.name} cannot be read: {problem}") from problem
     if len(table) == 0:
         raise UserError(f"channel {channel.name} holds no rows")
     return table
@@ -86,14 +93,6 @@ def transform(table: Table) -> Table:
     if len(values) != len(rows):
         raise UserError(f"features.transform made {len(values)} rows of {len(rows)}")
     return dataclasses.replace(table, features=values, names=names)
-
-
-def densify(rows: csr_matrix) -> NDArray[np.float32]:
-    """Return float32 [rows, columns] with NaN where the sparse matrix has no entry."""
-    dense = np.full(rows.shape, np.nan, dtype=np.float32)
-    coordinates = rows.tocoo()
-    dense[coordinates.row, coordinates.col] = coordinates.data
-    return dense
 
 
 def sample(table: Table, seed: int) -> NDArray[np.float32]:
@@ -121,29 +120,39 @@ def grouped(table: Table) -> Table:
 
 
 def matrix(
-    table: Table, chosen: Hyperparameters, nthread: int, ref: xgboost.DMatrix | None = None
+    table: Table,
+    chosen: Hyperparameters,
+    nthread: int,
+    ref: xgboost.DMatrix | None = None,
+    cache: Path | None = None,
 ) -> xgboost.DMatrix:
-    """Return the table as XGBoost's matrix; `ref` is the training matrix of a validation matrix.
+    """Return the table, with the features of the model, as XGBoost's matrix.
 
     Histogram trees take a quantile matrix: a byte a cell, and the same model as a DMatrix gives.
+    `ref` is the training matrix of a validation matrix; `cache` is where one on disk has its pages.
     """
-    table = grouped(table)
+    missing = np.nan if chosen["missing"] is None else chosen["missing"]
+    quantiles = {"max_bin": int(chosen["max_bin"]), "ref": ref} if chosen.histogram else {}
+    common = {"missing": missing, "nthread": nthread, **quantiles}
+    if cache is not None:
+        reader = Reader(table, lambda block: _arguments(block, chosen), cache)
+        return xgboost.ExtMemQuantileDMatrix(reader, **common)
+    kind = xgboost.QuantileDMatrix if chosen.histogram else xgboost.DMatrix
+    return kind(**_arguments(grouped(table), chosen), **common)
+
+
+def _arguments(table: Table, chosen: Hyperparameters) -> dict[str, Any]:
+    """Return what XGBoost's matrices take of a table."""
+    table = transform(table)
     ranking = chosen.objective.startswith("rank:")
     arguments = {
+        "data": table.features,
         "label": table.labels,
         "weight": _query_weights(table) if ranking else table.weights,
         "qid": table.query_ids if ranking else None,
         "feature_names": usable(table.names),
-        "missing": np.nan if chosen["missing"] is None else chosen["missing"],
-        "nthread": nthread,
     }
-    if chosen.objective == "survival:aft":
-        arguments.update(_survival(table))
-    if not chosen.histogram:
-        return xgboost.DMatrix(table.features, **arguments)
-    return xgboost.QuantileDMatrix(
-        table.features, max_bin=int(chosen["max_bin"]), ref=ref, **arguments
-    )
+    return arguments | (_survival(table) if chosen.objective == "survival:aft" else {})
 
 
 def usable(names: tuple[str, ...] | None) -> list[str] | None:

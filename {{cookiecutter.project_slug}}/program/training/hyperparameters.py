@@ -213,8 +213,8 @@ def _check_trees(chosen: Hyperparameters) -> list[str]:
         faults.append(f"sampling_method=gradient_based needs tree_method=hist, not {method}")
     if chosen["external_memory"] and not chosen.histogram:
         faults.append("external_memory needs tree_method=hist and booster=gbtree or dart")
-    if chosen["external_memory"] and chosen["_kfold"]:
-        faults.append("external_memory cannot be combined with _kfold")
+    if chosen["external_memory"] and (chosen["_kfold"] or chosen.objective.startswith("rank:")):
+        faults.append("external_memory cannot be combined with _kfold or ranking")
     return faults
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,10 @@ from container.failures import UserError
 from formats.table import Table
 from training.hyperparameters import Hyperparameters
 
-RULES = {  # objective: what its labels must be, and the test of a bad one
+Test = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+RULES: dict[
+    str, tuple[str, Test]
+] = {  # objective: what its labels must be, and the test of a bad one
     "binary:hinge": ("0 or 1", lambda y: (y != 0) & (y != 1)),
     "binary:": ("from 0 to 1", lambda y: (y < 0) | (y > 1)),
     "reg:logistic": ("from 0 to 1", lambda y: (y < 0) | (y > 1)),

@@ -58,7 +58,8 @@ def classes(predictions: Array, objective: str) -> Array:
 def confusion(labels: Array, predicted: Array, count: int) -> Array:
     """Return the confusion matrix, int64 [count, count]: true classes down, predicted across."""
     truth = (labels > 0.5).astype(np.int64) if count == 2 else labels.astype(np.int64)
-    return np.bincount(truth * count + predicted, minlength=count * count).reshape(count, count)
+    cells = np.bincount(truth * count + predicted, minlength=count * count)
+    return np.reshape(cells, (count, count))
 
 
 def evaluate(

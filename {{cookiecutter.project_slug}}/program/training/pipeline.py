@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import zlib
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import xgboost
@@ -16,12 +20,13 @@ from container.configuration import Job, read_job
 from container.failures import UserError
 from container.paths import Paths
 from formats.table import Table
-from training import crossvalidation, data, labels, outputs
+from training import crossvalidation, data, labels, outputs, shards
 from training.checkpoints import VOLATILE, Checkpoints
+from training.cluster import Cluster
 from training.environment import export
 from training.fit import Fit, Matrices, fit
 from training.hyperparameters import Hyperparameters, parse
-from training.job import Stop
+from training.job import Stop, abort, classify
 
 log = logging.getLogger(__name__)
 
@@ -37,46 +42,104 @@ def run(paths: Paths, stop: Stop) -> int:
     if chosen["booster"] == "gblinear" and "nthread" not in chosen.given:
         nthread = 1  # linear updaters race between threads: no two runs are alike
     export(job, paths, nthread)
-    tables = read_tables(job, chosen, options.input_format)
-    context = outputs.context(paths, options, job, chosen, tables["train"])
-    if chosen["_kfold"]:
-        crossvalidation.run(context, tables, nthread)
+    with TemporaryDirectory(prefix="training-") as scratch:
+        work = Work(paths, options, job, chosen, nthread, stop, Path(scratch))
+        return alone(work) if len(job.resources.hosts) == 1 else together(work)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every step of the job needs."""
+
+    paths: Paths
+    settings: settings.Settings
+    job: Job
+    chosen: Hyperparameters
+    nthread: int
+    stop: Stop
+    scratch: Path  # on disk, for external memory
+
+
+def alone(work: Work) -> int:
+    """Train on one host."""
+    tables = read_tables(work)
+    if "train" not in tables:
+        raise UserError("channel train holds no data: it is required, and needs a file with rows")
+    context = context_of(work, tables)
+    if work.chosen["_kfold"]:
+        crossvalidation.run(context, tables, work.nthread)
         return 0
-    checkpoints = checkpoints_of(job, chosen, tables)
-    matrices = build(tables, chosen, nthread)
-    stop.wait()
-    trained = fit(chosen, matrices, nthread, checkpoints, lambda: stop.requested)
+    trained, matrices = train(work, tables)
     return finish(context, trained, matrices)
+
+
+def together(work: Work) -> int:
+    """Train on several hosts. Hosts without data drop out; the first of the others saves."""
+    if work.chosen["_kfold"]:
+        raise UserError("_kfold trains on one host: set InstanceCount to 1")
+    cluster = Cluster(work.job.resources, partial(abort, work.paths))
+    try:
+        tables = read_tables(work)
+        members = cluster.agree(shards.facts(tables))
+        code = 0
+        if cluster.me in members:
+            tables = shards.conform(tables, members)
+            context = context_of(work, tables)
+            with cluster.joined():
+                trained, matrices = train(work, tables)
+            if cluster.me == next(iter(members)):
+                code = finish(context, trained, matrices)
+        else:
+            log.info("no data on this host: it drops out")
+    except BaseException as problem:
+        cluster.leave(classify(problem))
+        raise
+    cluster.leave()
+    return code
+
+
+def train(work: Work, tables: dict[str, Table]) -> tuple[Fit, Matrices]:
+    """Build the matrices and fit; the tables are used up."""
+    checkpoints = checkpoints_of(work.job, work.chosen, tables)
+    matrices = build(work, tables)
+    work.stop.wait()
+    trained = fit(work.chosen, matrices, work.nthread, checkpoints, lambda: work.stop.requested)
+    digest = hashlib.sha256(trained.booster.save_raw("ubj")).hexdigest()
+    log.info("trained %d rounds; model sha256 %s", len(trained.history), digest)
+    return trained, matrices
 
 
 def _cuda() -> bool:
     return bool(xgboost.build_info().get("USE_CUDA"))
 
 
-def read_tables(job: Job, chosen: Hyperparameters, default_format: str) -> dict[str, Table]:
+def read_tables(work: Work) -> dict[str, Table]:
     """Read and check the channels train and validation; `features.transform` comes later."""
-    channel = data.channel_of(job, "train")
-    if channel is None:
-        raise UserError("channel train holds no data: it is required, and needs a file with rows")
-    source = data.Source(default_format, chosen)
-    tables = {"train": data.read(channel, source)}
-    other = data.channel_of(job, "validation")
-    if other is not None:
-        tables["validation"] = data.read(other, source, tables["train"])
-    elif chosen["early_stopping_rounds"]:
+    tables: dict[str, Table] = {}
+    source = data.Source(work.settings.input_format, work.chosen, work.scratch)
+    for name in ("train", "validation"):
+        channel = data.channel_of(work.job, name)
+        if channel is not None and (name == "train" or "train" in tables):
+            table = data.read(channel, source, tables.get("train"))
+            labels.check(table, work.chosen, name)
+            log.info("channel %s: %d rows, %d columns", name, *table.features.shape)
+            tables[name] = table
+    if work.chosen["early_stopping_rounds"] and "validation" not in tables:
         log.warning("no validation channel: early stopping reads the training metric")
-    for name, table in tables.items():
-        labels.check(table, chosen, name)
-        log.info("channel %s: %d rows, %d columns", name, *table.features.shape)
     return tables
 
 
-def build(tables: dict[str, Table], chosen: Hyperparameters, nthread: int) -> Matrices:
+def context_of(work: Work, tables: dict[str, Table]) -> outputs.Context:
+    return outputs.context(work.paths, work.settings, work.job, work.chosen, tables["train"])
+
+
+def build(work: Work, tables: dict[str, Table]) -> Matrices:
     """Turn every table into a matrix of the model's features; the tables are let go one by one."""
     matrices: Matrices = {}
     for name in list(tables):
-        table = data.transform(tables.pop(name))
-        matrices[name] = data.matrix(table, chosen, nthread, matrices.get("train"))
+        cache = work.scratch / name if work.chosen["external_memory"] else None
+        ref = matrices.get("train")
+        matrices[name] = data.matrix(tables.pop(name), work.chosen, work.nthread, ref, cache)
     return matrices
 
 

@@ -1,0 +1,92 @@
+"""Training from disk: the matrix in a file of float32, and XGBoost's iterator over its rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from scipy.sparse import csr_matrix
+
+from formats.table import Table
+
+BLOCK_BYTES = 16 << 20  # of the matrix, that are in memory at a time
+
+Blocks = Callable[[int | None, int | None], Iterator[Table]]  # of (num_features, index_base)
+
+
+def spill(blocks: Blocks, path: Path, like: Table | None) -> Table:
+    """Write the blocks of a channel to `path` and return a table whose features are that file.
+
+    Sparse blocks become dense, NaN where they have no entry. `like` is the training table.
+    """
+    width, base = (like.features.shape[1], like.index_base) if like else (None, None)
+    if like is None and isinstance(next(blocks(None, None)).features, csr_matrix):
+        width, base = _extent(blocks(None, None))
+    columns: dict[str, list[Any]] = {"labels": [], "weights": []}
+    names = None
+    with path.open("wb") as file:
+        for block in blocks(width, base):
+            rows = block.features
+            rows = densify(rows, width) if isinstance(rows, csr_matrix) else rows
+            names, width = block.names, rows.shape[1]
+            rows.tofile(file)
+            for name, parts in columns.items():
+                parts.append(getattr(block, name))
+    known = {k: np.concatenate(v) for k, v in columns.items() if v and v[0] is not None}
+    count = path.stat().st_size // (4 * (width or 1))
+    features = np.memmap(path, np.float32, "r", shape=(count, width or 0))
+    return Table(features, names=names, index_base=base, **known)
+
+
+def _extent(blocks: Iterator[Table]) -> tuple[int, int]:
+    """Return the number of columns and the first index of sparse blocks."""
+    highest, base = 0, 1
+    for block in blocks:
+        entries = csr_matrix(block.features)
+        highest = max(highest, entries.shape[1])
+        if block.index_base == 0 or (entries.indices == 0).any():
+            base = 0
+    return highest - base, base
+
+
+def densify(rows: csr_matrix, width: int | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return float32 [rows, width] with NaN where the sparse matrix has no entry."""
+    dense = np.full((rows.shape[0], width or rows.shape[1]), np.nan, dtype=np.float32)
+    coordinates = rows.tocoo()
+    dense[coordinates.row, coordinates.col] = coordinates.data
+    return dense
+
+
+class Reader(xgboost.DataIter):
+    """XGBoost's iterator: blocks of rows of a table, each through `prepare`, pages in `cache`."""
+
+    def __init__(
+        self, table: Table, prepare: Callable[[Table], dict[str, Any]], cache: Path
+    ) -> None:
+        self._table, self._prepare, self._next = table, prepare, 0
+        self._step = max(1, BLOCK_BYTES // (4 * max(1, table.features.shape[1])))
+        super().__init__(cache_prefix=str(cache), release_data=True)
+
+    def next(self, input_data: Callable[..., Any]) -> bool:
+        """Hand the next block to XGBoost; False after the last."""
+        if self._next >= len(self._table):
+            return False
+        rows = slice(self._next, self._next + self._step)
+        table = self._table
+        self._next = rows.stop
+        block = dataclasses.replace(
+            table,
+            features=np.array(table.features[rows]),
+            labels=None if table.labels is None else table.labels[rows],
+            weights=None if table.weights is None else table.weights[rows],
+        )
+        input_data(**self._prepare(block))
+        return True
+
+    def reset(self) -> None:
+        """Start again at the first row."""
+        self._next = 0
