@@ -19,6 +19,7 @@ from formats.media import resolve
 from formats.table import Floats, Reading, Table, order_of
 
 GZIP_MAGIC = b"\x1f\x8b"
+GROWTH = 8  # a full matrix grows by an eighth
 
 
 def read_channel(
@@ -34,55 +35,72 @@ def read_channel(
     """Read every file below `path` (or the file `path`) into one table.
 
     `num_features`, `index_base` and `names` are those of the channel that was read before, so that
-    a validation channel has the same columns in the same order. A channel without rows gives an
-    empty table. Raises FormatError whose message names file, row and column.
+    a validation channel has the same columns in the same order; sparse columns beyond them, which
+    no tree knows, are dropped. A channel without rows gives an empty table. Raises FormatError
+    whose message names file, row and column.
     """
-    tables = list(
-        iterate_channel(
-            path,
-            content_type,
-            default_format,
-            csv_weights=csv_weights,
-            num_features=num_features,
-            index_base=index_base,
-            names=names,
-        )
-    )
-    return join(tables, num_features, index_base)
+    grown, tables = Grown(), []
+    for table in iterate_channel(
+        path, content_type, default_format, csv_weights, num_features, index_base, names
+    ):
+        if isinstance(table.features, np.ndarray):
+            grown.add(table.features)
+            table = replace(table, features=table.features[:0].copy())
+        tables.append(table)
+    if not tables:
+        return Table(np.empty((0, num_features or 0), np.float32))
+    names = next((table.names for table in tables if table.names), names)
+    if any(table.weights is not None for table in tables):
+        tables = [weighted(table) for table in tables]
+    rest: dict[str, Any] = {
+        name: joined([getattr(table, name) for table in tables])
+        for name in ("labels", "weights", "query_ids")
+    }
+    blocks: list[Any] = [table.features for table in tables]
+    dense = [isinstance(block, np.ndarray) for block in blocks]
+    if all(dense):
+        return Table(grown.finish(), names=names, **rest)
+    if any(dense):
+        raise ColumnsError("dense and sparse records cannot be mixed in one channel")
+    base, shift = tables[0].index_base, 0
+    if base is None:  # libsvm's first index is 0 where any index is 0, else 1, as is usual
+        base = shift = 0 if any((block.indices == 0).any() for block in blocks) else 1
+    return Table(sparse(blocks, shift, num_features), names=names, index_base=base, **rest)
 
 
 def iterate_channel(
     path: Path,
     content_type: str | None,
     default_format: str,
-    *,
     csv_weights: bool = False,
     num_features: int | None = None,
     index_base: int | None = None,
     names: tuple[str, ...] | None = None,
 ) -> Iterator[Table]:
-    """Yield the channel in blocks of some megabytes, each with the checks of `read_channel`.
+    """Yield the channel in blocks, with the arguments, checks and errors of `read_channel`.
 
-    The columns of libsvm blocks keep the files' own indices until `join`.
+    libsvm blocks keep the files' own indices, and index_base None, unless `index_base` is given.
     """
     codec, _ = resolve(content_type, default_format)
     if codec.read is None:
         raise MediaTypeError(f"cannot train on {codec.name}", content_type=content_type)
-    reading = Reading(csv_weights)
-    width = num_features
     for file in files_of(path):
         row = 0
         try:
             with opened(file) as stream:
-                for table in codec.read(stream, reading):
-                    table = align(check(table), names, width)
-                    names, width = names or table.names, width or table.features.shape[1]
+                for table in codec.read(stream, Reading(csv_weights)):
+                    table = align(check(table), names, num_features)
+                    if isinstance(table.features, np.ndarray):
+                        names, num_features = names or table.names, table.features.shape[1]
+                    elif table.index_base is None and index_base is not None:
+                        features = sparse([table.features], index_base, num_features)
+                        table = replace(table, features=features, index_base=index_base)
                     yield table
                     row += len(table)
         except FormatError as error:
             if error.row is not None:
                 error.row += row
-            error.message = f"{label_of(file, path)}: {error.located()}"
+            error.message = f"{file.relative_to(path.parent)}: {error.located()}"
             raise
 
 
@@ -97,11 +115,6 @@ def files_of(path: Path) -> list[Path]:
         and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
         and file.stat().st_size
     )
-
-
-def label_of(file: Path, path: Path) -> str:
-    """Return the name of `file` for messages: from the channel's folder on."""
-    return str(file.relative_to(path.parent))
 
 
 @contextmanager
@@ -145,71 +158,55 @@ def align(table: Table, names: tuple[str, ...] | None, width: int | None) -> Tab
     return replace(table, features=np.ascontiguousarray(table.features[:, order]), names=names)
 
 
-def join(tables: list[Table], num_features: int | None, index_base: int | None) -> Table:
-    """Return one table of the rows of all; `tables` is emptied on the way, to save memory."""
-    if not tables:
-        return Table(np.empty((0, num_features or 0), np.float32))
-    if any(table.weights is not None for table in tables):
-        ones = [replace(table, weights=np.ones(len(table), np.float32)) for table in tables]
-        tables[:] = [
-            t if t.weights is not None else one for t, one in zip(tables, ones, strict=True)
-        ]
-    names = next((table.names for table in tables if table.names), None)
-    parts: dict[str, Any] = {
-        name: joined([getattr(table, name) for table in tables])
-        for name in ("labels", "weights", "query_ids")
-    }
-    if all(isinstance(table.features, np.ndarray) for table in tables):
-        return Table(stacked(tables), names=names, **parts)
-    if any(isinstance(table.features, np.ndarray) for table in tables):
-        raise ColumnsError("dense and sparse records cannot be mixed in one channel")
-    blocks = [table.features for table in tables]
-    base = index_base
-    if tables[0].index_base is not None:
-        base = 0
-    elif base is None:
-        base = base_of(blocks)
-    features = sparse(blocks, base, num_features)
-    return Table(features, names=names, index_base=base, **parts)
+class Grown:
+    """Dense rows that grow in place: the system moves pages, so no second copy is ever needed."""
+
+    def __init__(self) -> None:
+        self.rows = np.empty((0, 0), np.float32)
+        self.length = 0
+
+    def add(self, block: Floats) -> None:
+        """Append `block`, float32 [rows, columns]."""
+        end = self.length + len(block)
+        if end > len(self.rows):
+            room = max(end, len(self.rows) + len(self.rows) // GROWTH)
+            self.rows.resize((room, block.shape[1]), refcheck=False)
+        self.rows[self.length : end] = block
+        self.length = end
+
+    def finish(self) -> Floats:
+        """Return all rows, and keep none."""
+        rows, self.rows = self.rows, np.empty((0, 0), np.float32)
+        rows.resize((self.length, rows.shape[1]), refcheck=False)
+        return rows
+
+
+def weighted(table: Table) -> Table:
+    """Return `table` with weights, 1 where it has none."""
+    return table if table.weights is not None else replace(table, weights=np.ones(len(table), "f4"))
 
 
 def joined(arrays: list[NDArray[Any] | None]) -> NDArray[Any] | None:
     """Return the arrays end to end, or None. Raises ColumnsError if only some of them are there."""
     present = [array for array in arrays if array is not None]
     if present and len(present) < len(arrays):
-        raise ColumnsError("labels, weights or query ids are given in some files only")
+        raise ColumnsError("query ids are given in some files only")
     return np.concatenate(present) if present else None
-
-
-def stacked(tables: list[Table]) -> Floats:
-    """Return the dense features of all; each block is freed as soon as it is copied."""
-    result = np.empty((sum(map(len, tables)), tables[0].features.shape[1]), np.float32)
-    end = len(result)
-    while tables:
-        block = tables.pop().features
-        result[end - len(block) : end] = block
-        end -= len(block)
-    return result
-
-
-def base_of(blocks: list[csr_matrix]) -> int:
-    """Return libsvm's first index: 0 where any index is 0, else 1, as is usual."""
-    return 0 if any((block.indices == 0).any() for block in blocks) else 1
 
 
 def sparse(blocks: list[csr_matrix], base: int, num_features: int | None) -> csr_matrix:
     """Return the blocks one below the other, index `base` in column 0, `num_features` wide."""
-    highest = max(int(block.indices.max(initial=base)) for block in blocks)
     lowest = min(int(block.indices.min(initial=base)) for block in blocks)
-    width = highest - base + 1 if num_features is None else num_features
-    if lowest < base or highest - base >= width:
+    if lowest < base:
         raise ColumnsError(
-            f"indices from {lowest} to {highest} where {base} to {width + base - 1} are expected",
-            expected=[base, width + base - 1],
-            found=[lowest, highest],
+            f"index {lowest} where the first channel's begin with {base}",
+            expected=base,
+            found=lowest,
         )
+    width = max(num_features or 0, *(block.shape[1] - base for block in blocks))
     shifted = [
         csr_matrix((block.data, block.indices - base, block.indptr), shape=(block.shape[0], width))
         for block in blocks
     ]
-    return shifted[0] if len(shifted) == 1 else vstack(shifted, format="csr")
+    features = shifted[0] if len(shifted) == 1 else vstack(shifted, format="csr")
+    return features if num_features is None else features[:, :num_features]
