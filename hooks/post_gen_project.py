@@ -150,7 +150,7 @@ def reason(code, root):
     """Say why the smoke test did not pass: the last error that it logged, or its exit code."""
     log = root / LOG
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    errors = re.findall(r"\berror: (.+)", text)
+    errors = re.findall(r"^error: (.+)", text, re.MULTILINE)
     if errors:
         return errors[-1].strip()
     return "a tool is missing" if code == TOOL_MISSING else f"the smoke test ended with {code}"
