@@ -43,21 +43,7 @@ PASSED, FAILED, TOOL_MISSING, INTERRUPTED = 0, 1, 3, 130
 TOLERANCE = 1e-6  # between an answer and XGBoost's own; relative where that is above 1
 LOAD_SECONDS = 1.0  # of requests before SIGTERM
 
-# What is wrong, method, path, headers, body, the status that it must get, what the answer must say.
 CSV, JSON = {"Content-Type": "text/csv"}, {"Content-Type": "application/json"}
-HUGE = {**CSV, "Content-Length": str(10**12)}
-BAD_REQUESTS: Sequence[tuple[str, str, str, dict[str, str], bytes, int, str]] = (
-    ("letters", "POST", "/invocations", CSV, b"a,b,c\n", 415, "Loading csv data failed"),
-    ("broken JSON", "POST", "/invocations", JSON, b'{"instances": [', 415, ""),
-    ("too few columns", "POST", "/invocations", CSV, b"1,2\n", 400, ""),
-    ("too many columns", "POST", "/invocations", CSV, b"1," * 999 + b"1\n", 400, ""),
-    ("an unknown type", "POST", "/invocations", {"Content-Type": "image/png"}, b"x", 415, ""),
-    ("an unknown Accept", "POST", "/invocations", {**CSV, "Accept": "image/png"}, b"1\n", 406, ""),
-    ("an empty body", "POST", "/invocations", CSV, b"", 204, ""),
-    ("the wrong method", "GET", "/invocations", {}, b"", 405, ""),
-    ("a body over the limit", "POST", "/invocations", HUGE, b"", 413, ""),
-    ("an unknown path", "GET", "/nothing", {}, b"", 404, ""),
-)
 
 
 Backend = Union[Docker, Local]
@@ -84,7 +70,7 @@ def check_model(folder: Path, trained: list[str]) -> str:
         raise StepError(f"training left no {', '.join(sorted(missing))}; there is {sorted(names)}")
     manifest = json.loads((folder / "model" / "manifest.json").read_text())
     json.loads((folder / "model" / "parity.json").read_text())
-    metrics = re.findall(r"#011(\S+:[^#\s]+)", "\n".join(trained))
+    metrics = re.findall(r"#011([^\s#:]+:[^\s#]+)", "\n".join(trained))
     if not metrics:
         raise StepError("the training log has no metrics of the form [round]#011name:value")
     return f"{manifest['objective']}, engine {manifest['engine']}, {metrics[-1]}"
@@ -143,13 +129,33 @@ def check_payloads(port: int, sample: Path) -> str:
     return f"{2 * len(index)} requests, {rows} rows, at most {worst:.1g} from XGBoost's own"
 
 
-def check_bad_requests(port: int) -> str:
+def bad_requests(row: bytes) -> Sequence[tuple[str, str, str, dict[str, str], bytes, int, str]]:
+    """Return what is wrong, method, path, headers, body, the status that is due, and what the
+    answer must say. `row` is a row that the model takes, in CSV."""
+    post = ("POST", "/invocations")
+    huge = {**CSV, "Content-Length": str(10**12)}
+    return (
+        ("letters", *post, CSV, b"a,b,c\n", 415, "Loading csv data failed"),
+        ("broken JSON", *post, JSON, b'{"instances": [', 415, ""),
+        ("too few columns", *post, CSV, b"1,2\n", 400, ""),
+        ("too many columns", *post, CSV, b"1," * 999 + b"1\n", 400, ""),
+        ("an unknown type", *post, {"Content-Type": "image/png"}, row, 415, ""),
+        ("an unknown Accept", *post, {**CSV, "Accept": "image/png"}, row, 406, ""),
+        ("an empty body", *post, CSV, b"", 204, ""),
+        ("a body over the limit", *post, huge, b"", 413, ""),
+        ("the wrong method", "GET", "/invocations", {}, b"", 405, ""),
+        ("an unknown path", "GET", "/nothing", {}, b"", 404, ""),
+    )
+
+
+def check_bad_requests(port: int, sample: Path) -> str:
     """Send what is wrong; every answer must have the status that it deserves."""
-    for what, method, path, headers, body, status, text in BAD_REQUESTS:
+    requests = bad_requests((sample / "one_row.csv").read_bytes())
+    for what, method, path, headers, body, status, text in requests:
         found, _, answer = ask(port, method, path, headers, body)
         if found != status or text.encode() not in answer:
             raise StepError(f"{what}: status {found} {answer[:200]!r}, where {status} is due")
-    return f"{len(BAD_REQUESTS)} requests refused with the status that each deserves"
+    return f"{len(requests)} requests answered with the status that each deserves"
 
 
 def check_stop(backend: Backend) -> str:
@@ -193,7 +199,7 @@ def prove(backend: Backend, report: Report) -> None:
     report.run("check model", inspect)
     report.run("serve", serve)
     report.run("check answers", lambda: check_payloads(port[0], WORK / "ml" / "sample"))
-    report.run("check refusals", lambda: check_bad_requests(port[0]))
+    report.run("check refusals", lambda: check_bad_requests(port[0], WORK / "ml" / "sample"))
     report.run("stop under load", lambda: check_stop(backend))
     if isinstance(backend, Docker):
         report.run("serve restricted", backend.serve_strictly)
