@@ -16,9 +16,9 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import math
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -104,7 +104,8 @@ def distance(found: Any, expected: Any) -> float:
         return max(map(distance, found, expected))
     if isinstance(found, list) or isinstance(expected, list):
         return float("inf")
-    return float(abs(found - expected) / max(1.0, abs(expected)))
+    gap = float(abs(found - expected) / max(1.0, abs(expected)))
+    return float("inf") if math.isnan(gap) else gap  # max() would drop a NaN
 
 
 def check_payloads(port: int, sample: Path) -> str:
@@ -174,48 +175,58 @@ def check_stop(backend: Backend) -> str:
     return f"{tally['answered']} requests answered, none lost, exit code 0"
 
 
-def prove(backend: Backend, report: Report) -> None:
-    """Run every step in turn. Raises StepError at the first that does not hold."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    lines: dict[str, list[str]] = {}
-    port = [0]
+class Proof:
+    """The steps in their order, and what one leaves for the next."""
 
-    def train() -> str:
-        lines["train"] = backend.train()
-        return "exit code 0"
+    def __init__(self, backend: Backend, report: Report) -> None:
+        self.backend, self.report = backend, report
+        self.trained: list[str] = []
+        self.port = 0
+        self.sample = WORK / "ml" / "sample"
 
-    def inspect() -> str:
-        backend.script("expected.py")
-        return check_model(backend.fetch(), lines["train"])
+    def run(self) -> None:
+        """Run every step. Raises StepError at the first that does not hold."""
+        shutil.rmtree(WORK, ignore_errors=True)
+        WORK.mkdir(parents=True)
+        backend, report = self.backend, self.report
+        report.run("build" if backend.name == "docker" else "install", backend.prepare)
+        report.run("make sample data", lambda: backend.script("make_sample.py")[-1])
+        report.run("train", self.train)
+        report.run("check model", self.check_model)
+        report.run("serve", self.serve)
+        report.run("check answers", lambda: check_payloads(self.port, self.sample))
+        report.run("check refusals", lambda: check_bad_requests(self.port, self.sample))
+        report.run("stop under load", lambda: check_stop(backend))
+        if isinstance(backend, Docker):
+            report.run("serve restricted", backend.serve_strictly)
 
-    def serve() -> str:
-        port[0] = backend.serve()
-        return wait_for_ping(backend, port[0])
+    def train(self) -> str:
+        """Run the training job."""
+        self.trained = self.backend.train()
+        return "exit code 0" + (", without network" if self.backend.name == "docker" else "")
 
-    report.run("build" if backend.name == "docker" else "install", backend.prepare)
-    report.run("make sample data", lambda: backend.script("make_sample.py")[-1])
-    report.run("train", train)
-    report.run("check model", inspect)
-    report.run("serve", serve)
-    report.run("check answers", lambda: check_payloads(port[0], WORK / "ml" / "sample"))
-    report.run("check refusals", lambda: check_bad_requests(port[0], WORK / "ml" / "sample"))
-    report.run("stop under load", lambda: check_stop(backend))
-    if isinstance(backend, Docker):
-        report.run("serve restricted", backend.serve_strictly)
+    def check_model(self) -> str:
+        """Ask XGBoost itself for the answers, and check what training left."""
+        self.backend.script("expected.py")
+        return check_model(self.backend.fetch(), self.trained)
+
+    def serve(self) -> str:
+        """Start the server and wait for its model to answer."""
+        self.port = self.backend.serve()
+        return wait_for_ping(self.backend, self.port)
 
 
-def explain(report: Report, error: Exception, backend: Backend | None) -> None:
-    """Say what failed, the last lines, what was kept, and the command that repeats it."""
+def explain(report: Report, error: Exception, backend: Backend) -> int:
+    """Say what failed, the last lines, what was kept, and the command that repeats it; return the
+    exit code."""
     for line in report.tail:
         print("  | " + line)
-    report.say(f"error: {report.step}: {error}")
-    report.say(
-        f"note: kept {LOG.name} and build/smoke"
-        + (f", image {backend.image}" if isinstance(backend, Docker) else "")
-    )
-    name = f" --backend {backend.name}" if backend else ""
-    report.say(f"note: to repeat it: python3 smoke_test.py{name}")
+    text = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
+    report.say(f"error: {report.step}: {text}")
+    image = f", image {backend.image}" if isinstance(backend, Docker) else ""
+    report.say(f"note: kept {LOG.name}, build/smoke{image}")
+    report.say(f"note: to repeat it: python3 smoke_test.py --backend {backend.name}")
+    return TOOL_MISSING if isinstance(error, MissingToolError) else FAILED
 
 
 def project_name() -> str:
@@ -224,41 +235,40 @@ def project_name() -> str:
     return found[1] if found else ROOT.name
 
 
-def main() -> int:
-    """Prove the project; return the exit code."""
+def choose_backend(arguments: Sequence[str] | None, report: Report) -> Backend:
+    """Return the backend that the command line names, or that this machine has."""
     parser = argparse.ArgumentParser(description="build, train, serve, and check every answer")
     parser.add_argument("--backend", choices=("docker", "local"))
     parser.add_argument("--image", help="test this image, without building")
     parser.add_argument("--skip-build", action="store_true", help="use the image or .venv as it is")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.image and options.backend == "local":
+        parser.error("--image needs --backend docker")
+    build = not (options.skip_build or options.image)
+    docker = options.backend == "docker" or options.image
+    if docker or (options.backend is None and succeeds(["docker", "info"], 10)):
+        return Docker(report, options.image or f"{project_name()}:latest", build)
+    return Local(report, build)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prove the project; return the exit code."""
     with LOG.open("w", encoding="utf-8") as log:
         report = Report(log)
-        chosen = options.backend or (
-            "docker" if options.image or succeeds(["docker", "info"], 10) else "local"
-        )
-        build = not (options.skip_build or options.image)
-        backend: Backend
-        if chosen == "docker":
-            backend = Docker(report, options.image or f"{project_name()}:latest", build)
-        else:
-            backend = Local(report, build)
-        code = FAILED
+        backend = choose_backend(arguments, report)
         try:
             try:
-                prove(backend, report)
+                Proof(backend, report).run()
             finally:
                 backend.clean()
-            code = PASSED
         except KeyboardInterrupt:
-            report.say("error: interrupted")
-            code = INTERRUPTED
-        except (StepError, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-            explain(report, error, backend)
-            code = TOOL_MISSING if isinstance(error, MissingToolError) else FAILED
-        if code == PASSED:
-            report.table()
-            report.say(f"ok: proved with {backend.name}; the log is {LOG.name}")
-    return code
+            report.say(f"error: {report.step}: interrupted")
+            return INTERRUPTED
+        except Exception as error:  # whatever it is: say it in a line, with what to do
+            return explain(report, error, backend)
+        report.table()
+        report.say(f"ok: proved with {backend.name}; the log is {LOG.name}")
+        return PASSED
 
 
 if __name__ == "__main__":

@@ -206,7 +206,8 @@ class Docker:
             self.command("python", "-c", PACK), stdout=subprocess.PIPE, check=True
         )
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as tar:
-            tar.extractall(WORK)
+            safe: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(WORK, **safe)
         return WORK / "ml"
 
     def serve(self, *options: str) -> int:
