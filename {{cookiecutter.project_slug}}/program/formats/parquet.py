@@ -47,8 +47,7 @@ def opened(stream: BinaryIO) -> Any:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise MediaTypeError(
-            "this image cannot read Parquet: add pyarrow with "
-            "`echo pyarrow >> requirements.in && make lock build`"
+            "this image cannot read Parquet: build it with pyarrow, `make build PARQUET=1`"
         ) from None
     try:
         return parquet.ParquetFile(stream)
