@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -21,62 +22,76 @@ from container.paths import Paths
 from formats.errors import AcceptError
 from formats.media import negotiate
 from inference import errors, invocation, models, monitor
-from inference.errors import NoModelError, Reply
+from inference.errors import NoModelError, Reply, UnknownModelError
+from inference.store import ModelStore
 from settings import SettingError, Settings
+
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 log = logging.getLogger(__name__)
 
 
 class ScoringService:
-    """Holds the model, or the reason why there is none, and answers requests with it."""
+    """Holds the model, or the reason why there is none, or many models; answers with them."""
 
-    def __init__(self, settings: Settings, paths: Paths) -> None:
-        self.settings, self.paths = settings, paths
+    def __init__(self, settings: Settings, paths: Paths, run: Path | None = None) -> None:
+        self.settings, self.run = settings, run
         self.monitor = monitor.Monitor(settings)
         self.model: models.Model | None = None
+        self.store: ModelStore | None = None
         self.failure = ""
-        self._check_settings()
-        self._load()
-
-    def _check_settings(self) -> None:
         try:
-            negotiate(None, self.settings.default_accept, bool(self.settings.inference_output))
+            negotiate(None, settings.default_accept, bool(settings.inference_output))
         except AcceptError as error:
             raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None
+        if settings.multi_model:
+            self.store = ModelStore(run / "models" if run else paths.models, settings)
+        else:
+            self._load(paths.model)
 
-    def _load(self) -> None:
+    def _load(self, folder: Path) -> None:
         """Load the model. A broken one is a reason for 503s, not for dying again and again."""
         try:
-            self.model = models.load(self.paths.model, self.settings)
+            self.model = models.load(folder, self.settings)
         except (acceleration.ModelFileError, UserError) as error:
             self.failure = f"the model cannot be served: {error}"
             log.error("error: %s", self.failure)
 
-    def get_model(self) -> models.Model:
-        """Return the model. Raises NoModelError with the reason when loading it failed."""
+    def get_model(self, name: str | None = None) -> models.Model:
+        """Return the model, or the one called `name` of a multi-model endpoint.
+
+        Raises NoModelError with the reason when loading failed, UnknownModelError.
+        """
+        if self.store and name is not None:
+            return self.store.get(name)
+        if self.store or name is not None:
+            raise UnknownModelError("models of a multi-model endpoint answer /models/NAME/invoke")
         if self.model is None:
             raise NoModelError(self.failure)
         return self.model
 
-    def predict(self, environ: Mapping[str, Any]) -> Reply:
-        """Answer one request for predictions."""
-        reply, trace = invocation.invoke(self.get_model, environ, self.settings)
+    def predict(self, environ: Mapping[str, Any], name: str | None = None) -> Reply:
+        """Answer one request for predictions, by the model called `name` if there are many."""
+        find = partial(self.get_model, name)
+        reply, trace = invocation.invoke(find, environ, self.settings)
         self.monitor.record(trace, environ)
         return reply
 
     def ping(self) -> Reply:
         """Test the model in this process: 200 with an empty body, or 503 and the reason."""
         finding = self.test()
-        if finding:
-            return errors.from_exception(NoModelError(finding))
-        return Reply(200)
+        return errors.from_exception(NoModelError(finding)) if finding else Reply(200)
 
     def test(self) -> str:
         """Return what is wrong with the model in this process, or the empty string."""
+        if self.store:
+            self.store.sweep()
+            self.monitor.observe(len(self.store.registry.ready()), None)
+            return ""
+        self.monitor.observe(int(self.model is not None), self.model)
         return self.model.self_test() if self.model else self.failure
 
     def execution_parameters(self) -> Reply:
@@ -93,40 +108,46 @@ class ScoringService:
         if self.model is not None:
             for engine in self.model.engines:
                 acceleration.after_fork(engine)
-        run = os.environ.get("SERVE_RUN")
-        if run:
-            Heartbeat(Path(run) / "beats", self.test).start()
+        if self.run:
+            Heartbeat(self.run / "beats", self.test).start()
 
     def forget_worker(self, pid: int) -> None:
         """Clean up after a worker that ended."""
         monitor.forget(pid)
-        run = os.environ.get("SERVE_RUN")
-        if run:
-            (Path(run) / "beats" / str(pid)).unlink(missing_ok=True)
+        if self.run:
+            (self.run / "beats" / str(pid)).unlink(missing_ok=True)
 
 
 def respond(reply: Reply) -> Response:
     """Turn a reply into Flask's own."""
-    return Response(
-        reply.body,
-        reply.status,
-        headers=list(reply.headers),
-        content_type=reply.content_type,
-    )
+    headers = list(reply.headers)
+    return Response(reply.body, reply.status, headers, content_type=reply.content_type)
+
+
+def invoked_model(environ: Environ, many: bool) -> tuple[bool, str | None]:
+    """Tell whether a request asks for predictions, and of which model if there are many."""
+    path = environ["PATH_INFO"]
+    if environ["REQUEST_METHOD"] != "POST":
+        return False, None
+    if many and path.startswith("/models/") and path.endswith("/invoke"):
+        name = path[len("/models/") : -len("/invoke")]
+        return True, name.encode("latin-1").decode("utf-8", "replace")  # as WSGI wants it
+    return path == "/invocations", None
 
 
 def answer_first(service: ScoringService, rest: Start) -> Start:
     """Wrap a WSGI application: predictions are answered here, everything else by `rest`.
 
-    Flask's dispatch costs more than the prediction of a row. The route below answers the same
-    requests through the same function, wherever the application runs without this wrapper.
+    Flask's dispatch costs more than the prediction of a row. The routes of `create_app` answer
+    the same requests through the same function, wherever they run without this wrapper.
     """
 
     def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/invocations" or environ["REQUEST_METHOD"] != "POST":
+        hit, name = invoked_model(environ, service.store is not None)
+        if not hit:
             result: Iterable[bytes] = rest(environ, start_response)
             return result
-        reply = service.predict(environ)
+        reply = service.predict(environ, name)
         headers = [("Content-Length", str(len(reply.body))), *reply.headers]
         if reply.content_type:
             headers.append(("Content-Type", reply.content_type))
@@ -136,31 +157,43 @@ def answer_first(service: ScoringService, rest: Start) -> Start:
     return application
 
 
+def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Reply]]]:
+    """Return method, path and answer of each route."""
+    table: list[tuple[str, str, Callable[..., Reply]]] = [
+        ("GET", "/ping", service.ping),
+        ("POST", "/invocations", lambda: service.predict(request.environ)),
+        ("GET", "/execution-parameters", service.execution_parameters),
+        ("GET", "/metrics", monitor.exposition),
+    ]
+    if store := service.store:
+        table += [
+            ("GET", "/models", lambda: store.list(request.args.get("next_page_token", ""))),
+            ("POST", "/models", lambda: store.add(request.get_data())),
+            ("GET", "/models/<path:name>", store.describe),
+            ("DELETE", "/models/<path:name>", store.remove),
+            (
+                "POST",
+                "/models/<path:name>/invoke",
+                lambda name: service.predict(request.environ, name),
+            ),
+        ]
+    return table
+
+
 def create_app(settings: Settings | None = None, paths: Paths | None = None) -> Flask:
     """Load the model and return the application that serves it."""
-    service = ScoringService(settings or configuration.load(), paths or Paths.from_environment())
+    run = os.environ.get("SERVE_RUN")
+    service = ScoringService(
+        settings or configuration.load(),
+        paths or Paths.from_environment(),
+        Path(run) if run else None,
+    )
     app = Flask(__name__, static_folder=None)
     app.extensions["scoring"] = service
-
-    @app.get("/ping")
-    def ping() -> Response:
-        return respond(service.ping())
-
-    @app.post("/invocations")
-    def invocations() -> Response:
-        return respond(service.predict(request.environ))
-
-    @app.get("/execution-parameters")
-    def execution_parameters() -> Response:
-        return respond(service.execution_parameters())
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return respond(monitor.exposition())
-
-    @app.errorhandler(Exception)
-    def fail(error: Exception) -> Response:
-        return respond(errors.from_exception(error))
-
+    app.url_map.merge_slashes = False  # the name of a model may hold two
+    for method, path, answer in routes(service):
+        view = partial(lambda answer, **values: respond(answer(**values)), answer)
+        app.add_url_rule(path, f"{method} {path}", view, methods=[method])
+    app.register_error_handler(Exception, lambda error: respond(errors.from_exception(error)))
     app.wsgi_app = answer_first(service, app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -126,6 +126,15 @@ class Settings:
         one_of("auto", "require", "off"),
         "auto: oneDAL where it equals XGBoost; require: fail otherwise; off: XGBoost",
     )
+    allow_pickle: bool = setting(
+        "ALLOW_PICKLE", "false", flag, "read pickled models, which can run any program"
+    )
+    shadow_rate: float = setting(
+        "SHADOW_RATE",
+        "0",
+        number(0, 1),
+        "share of requests that go through XGBoost as well, off the response path, to compare",
+    )
     port: int = setting(
         "SAGEMAKER_BIND_TO_PORT", "8080", integer(1, 65535), "port that the server listens on"
     )
@@ -155,6 +164,12 @@ class Settings:
     )
     multi_model: bool = setting(
         "SAGEMAKER_MULTI_MODEL", "false", flag, "serve the multi-model endpoint contract"
+    )
+    model_memory_mb: int = setting(
+        "MODEL_MEMORY_MB",
+        "0",
+        integer(0),
+        "memory for the models of a multi-model endpoint; 0 = 70 % of the container's",
     )
     libsvm_index_base: int = setting(
         "LIBSVM_INDEX_BASE",

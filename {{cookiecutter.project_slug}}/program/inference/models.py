@@ -23,6 +23,8 @@ from settings import Settings
 OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE}
 VOTING = ("multi:softmax", "binary:hinge")  # their predictions are labels: no mean of those
 
+SHADOW_TOLERANCE = 1e-5  # absolute for probabilities, else relative
+
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 
@@ -60,10 +62,11 @@ class Model:
 
     def __init__(
         self,
-        engines: Sequence[acceleration.Engine],
+        choices: Sequence[acceleration.Choice],
         manifest: artifact.Manifest,
-        index_base: int = 0,
+        settings: Settings,
     ) -> None:
+        engines = [choice.engine for choice in choices]
         first = engines[0]
         shapes = {(engine.objective, engine.num_features, engine.num_groups) for engine in engines}
         if len(shapes) > 1:
@@ -78,8 +81,15 @@ class Model:
         self.schema = Schema(
             manifest.num_columns or first.num_features,
             manifest.feature_names or first.feature_names,
-            index_base if manifest.index_base is None else manifest.index_base,
+            settings.libsvm_index_base if manifest.index_base is None else manifest.index_base,
         )
+
+        self.shadows = [
+            acceleration.ShadowChecker(choice.reference, settings.shadow_rate, SHADOW_TOLERANCE)
+            if settings.shadow_rate and choice.engine is not choice.reference
+            else None
+            for choice in choices
+        ]
 
     def score(self, rows: Rows) -> Scored:
         """Apply the project's features to decoded rows; predictions follow when asked for."""
@@ -103,6 +113,10 @@ class Scored:
 
     def _combine(self, method: str) -> Any:
         answers = [getattr(engine, method)(self.values) for engine in self.model.engines]
+        if method == "predict":
+            for shadow, answer in zip(self.model.shadows, answers, strict=True):
+                if shadow:
+                    shadow.offer(self.values, answer)
         if len(answers) == 1:
             return answers[0]
         if method == "predict" and self.objective in VOTING:
@@ -146,16 +160,16 @@ def load(path: Path, settings: Settings) -> Model:
         )
     probe = folder / artifact.PROBE_FILE
     rows = np.load(probe, allow_pickle=False) if probe.is_file() else None
-    engines = []
+    choices = []
     for file in files:
-        choice = acceleration.choose(
-            acceleration.load_booster(file),
-            mode=settings.acceleration,
-            missing=manifest.missing,
-            probe_rows=rows,
-        )
-        log.info("%s: engine %s: %s", file.name, choice.engine.name, choice.reason)
-        engines.append(choice.engine)
-    model = Model(engines, manifest, settings.libsvm_index_base)
-    log.info("model loaded in %.2f s", time.monotonic() - started)
+        booster = acceleration.load_booster(file)
+        try:
+            choice = acceleration.choose(
+                booster, mode=settings.acceleration, missing=manifest.missing, probe_rows=rows
+            )
+        except acceleration.AccelerationError as error:
+            raise StartError(f"{file.name}: {error}") from None
+        choices.append(choice)
+    model = Model(choices, manifest, settings)
+    log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
     return model

@@ -25,6 +25,7 @@ from prometheus_client import (
 
 from inference.errors import Reply
 from inference.invocation import Trace
+from inference.models import Model
 from settings import PROJECT, Settings
 
 BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
@@ -34,6 +35,7 @@ REQUESTS = Counter("requests", "Answered requests by status", ["status"])
 ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
 LATENCY = Histogram("step_seconds", "Time of a step of a request", ["step"], buckets=BUCKETS)
 MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
+SHADOW = Gauge("shadow_requests", "Shadow-checked requests", ["result"], multiprocess_mode="sum")
 ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
 
 
@@ -55,6 +57,18 @@ class Monitor:
             self._print(self._line(trace, environ))
         elif self.style == "emf":
             self._print(self._line(trace, environ) | self._embedded(trace))
+
+    @staticmethod
+    def observe(models: int, model: Model | None) -> None:
+        """Tell how many models this worker answers for, and how its only one does."""
+        MODELS.set(models)
+        if model is None:
+            return
+        ENGINE.labels(model.engine_name).set(1)
+        counts = [shadow.counts for shadow in model.shadows if shadow]
+        if counts:
+            SHADOW.labels("checked").set(sum(count.checked for count in counts))
+            SHADOW.labels("different").set(sum(count.different for count in counts))
 
     @staticmethod
     def _print(line: dict[str, Any]) -> None:

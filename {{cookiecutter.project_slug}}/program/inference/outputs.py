@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Column = NDArray[Any] | list[Any] | None
+from formats import Column
 
 THRESHOLDS = {
     "binary:logistic": 0.5,
@@ -69,7 +69,10 @@ def predicted_label(scorer: Scorer) -> Column:
         return scorer.predictions
     if is_binary(scorer):
         return (scorer.predictions > THRESHOLDS[scorer.objective]).astype(np.int64)
-    return scorer.predictions.argmax(axis=1) if is_classifier(scorer) else None
+    if not is_classifier(scorer):
+        return None
+    classes: NDArray[np.int64] = scorer.predictions.argmax(axis=1)
+    return classes
 
 
 def labels(scorer: Scorer) -> Column:
@@ -105,10 +108,10 @@ def probabilities(scorer: Scorer) -> Column:
 
 def raw_score(scorer: Scorer) -> Column:
     """The score of the positive class when there are two, else of the winning class."""
-    scores = None if is_binary(scorer) else _class_scores(scorer)
-    if scores is not None:
-        return scores.max(axis=1)
-    return scorer.predictions if is_binary(scorer) else None
+    if is_binary(scorer):
+        return scorer.predictions
+    scores = _class_scores(scorer)
+    return None if scores is None else scores.max(axis=1)
 
 
 def predicted_score(scorer: Scorer) -> Column:
@@ -118,7 +121,8 @@ def predicted_score(scorer: Scorer) -> Column:
 
 def contributions(scorer: Scorer) -> Column:
     """SHAP values: one number a feature and the bias; with several classes, class after class."""
-    return scorer.contributions.reshape(len(scorer.predictions), -1)
+    shares: NDArray[np.float32] = scorer.contributions
+    return shares.reshape(len(shares), -1)
 
 
 KEYS: dict[str, Callable[[Scorer], Column]] = {
@@ -135,5 +139,7 @@ KEYS: dict[str, Callable[[Scorer], Column]] = {
 
 
 def select(scorer: Scorer, keys: tuple[str, ...]) -> dict[str, Column]:
-    """Return a column for each key, in their order."""
-    return {key: KEYS[key](scorer) for key in keys}
+    """Return a column for each key, in their order; NaN, which is written as null, for no value."""
+    columns = {key: KEYS[key](scorer) for key in keys}
+    nothing = np.full(len(scorer.predictions), np.nan, np.float32)
+    return {key: nothing if column is None else column for key, column in columns.items()}

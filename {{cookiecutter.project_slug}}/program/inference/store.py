@@ -1,0 +1,133 @@
+"""The models of a multi-model endpoint in one worker: loaded when first asked for, then kept.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+import acceleration
+from container import resources
+from container.failures import UserError
+from inference import models
+from inference.errors import BadModelError, Reply, StartError
+from inference.registry import Entry, Registry
+from settings import Settings
+
+PAGE = 100  # models in one answer of the list
+MEMORY_SHARE = 0.7  # of the container's memory for models; requests and Python need the rest
+BYTES_PER_FILE_BYTE = 8  # of memory: XGBoost's trees, oneDAL's, and room for the conversion
+BYTES_PER_MODEL = 2 << 20
+
+
+def budget(settings: Settings) -> int:
+    """Return the bytes that models may use: the setting, or a share of the container's memory."""
+    return settings.model_memory_mb << 20 or int(resources.memory_limit() * MEMORY_SHARE)
+
+
+def cost(files: list[Path], workers: int) -> int:
+    """Return the bytes that a model may come to take when every worker has loaded it."""
+    size = sum(file.stat().st_size for file in files)
+    return workers * (BYTES_PER_MODEL + size * BYTES_PER_FILE_BYTE)
+
+
+class ModelStore:
+    """Loads, keeps, lists and drops models. Every method may be called from several threads."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = Registry(folder, budget(settings))
+        self.workers = settings.workers or resources.cpu_count()
+        self.loaded: dict[str, tuple[str, models.Model]] = {}
+        self.locks: dict[str, threading.Lock] = {}
+        self.sweeping = threading.Lock()
+
+    def _load(self, entry: Entry) -> models.Model:
+        """Return the model of an entry, loading it once; other models do not wait."""
+        with self.locks.setdefault(entry.generation, threading.Lock()):
+            generation, model = self.loaded.get(entry.name, ("", None))
+            if model is None or generation != entry.generation:
+                model = models.load(Path(entry.url), self.settings)
+                self.loaded[entry.name] = (entry.generation, model)
+            return model
+
+    def get(self, name: str) -> models.Model:
+        """Return a model that is loaded somewhere. Raises UnknownModelError."""
+        entry = self.registry.get(name)
+        generation, model = self.loaded.get(name, ("", None))
+        return model if model and generation == entry.generation else self._load(entry)
+
+    def add(self, body: bytes) -> Reply:
+        """Load the model that a request `{"model_name": …, "url": …}` names."""
+        name, path = parse_load_request(body)
+        try:
+            files = models.model_files(path, self.settings.inference_ensemble)
+            entry = self.registry.claim(name, str(path), cost(files, self.workers))
+        except (acceleration.ModelFileError, OSError) as error:
+            raise BadModelError(f"model {name!r}: {error}") from None
+        try:
+            self._load(entry)
+        except (acceleration.ModelFileError, UserError, StartError) as error:
+            self.registry.discard(name)
+            raise BadModelError(f"model {name!r}: {error}") from None
+        except BaseException:
+            self.registry.discard(name)
+            raise
+        self.registry.confirm(entry)
+        return Reply(200, orjson.dumps(describe(entry)), "application/json")
+
+    def describe(self, name: str) -> Reply:
+        """Answer GET /models/NAME."""
+        return Reply(200, orjson.dumps(describe(self.registry.get(name))), "application/json")
+
+    def list(self, after: str) -> Reply:
+        """Answer GET /models: a page of models, those with names after `after`."""
+        entries = [entry for entry in self.registry.ready() if entry.name > after]
+        page = {"models": [describe(entry) for entry in entries[:PAGE]]}
+        more = {"nextPageToken": entries[PAGE - 1].name} if len(entries) > PAGE else {}
+        return Reply(200, orjson.dumps(page | more), "application/json")
+
+    def remove(self, name: str) -> Reply:
+        """Unload a model everywhere: here at once, in the other workers within a second."""
+        self.registry.remove(name)
+        self.sweep()
+        return Reply(200)
+
+    def sweep(self) -> None:
+        """Drop the models that are registered no more, and give their memory back."""
+        dropped = False
+        with self.sweeping:
+            for name, (generation, _) in list(self.loaded.items()):
+                entry = self.registry.find(name)
+                if entry is None or entry.generation != generation:
+                    del self.loaded[name]
+                    self.locks.pop(generation, None)
+                    dropped = True
+        if dropped:
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def describe(entry: Entry) -> dict[str, str]:
+    """Return a model as the contract shows it."""
+    return {"modelName": entry.name, "modelUrl": entry.url}
+
+
+def parse_load_request(body: bytes) -> tuple[str, Path]:
+    """Return name and path of a request to load. Raises BadModelError."""
+    expected = '{"model_name": NAME, "url": FOLDER}'
+    try:
+        document: Any = orjson.loads(body)
+        name, url = document["model_name"], document["url"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise BadModelError(
+            "the body is not what loading a model takes", expected=expected
+        ) from None
+    if not (isinstance(name, str) and name and isinstance(url, str) and url and "\0" not in url):
+        raise BadModelError("model_name and url must be texts", expected=expected)
+    return name, Path(url)

@@ -1,0 +1,301 @@
+"""Shared fixtures: a temporary /opt/ml, small models of many objectives, and the real server.
+
+The server is `program/serve` on this machine, or, with CONTRACT_IMAGE=NAME, that image in Docker.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+
+PROGRAM = Path(__file__).resolve().parent.parent / "program"
+COLUMNS = 5
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "binary:logistic": {},
+    "binary:logitraw": {},
+    "binary:hinge": {},
+    "multi:softprob": {"num_class": 3},
+    "multi:softmax": {"num_class": 3},
+    "reg:squarederror": {},
+    "count:poisson": {},
+    "rank:ndcg": {},
+    "survival:aft": {},
+    "survival:cox": {},
+}
+
+
+def sample_rows(count: int = 400, seed: int = 7) -> np.ndarray:
+    """Return float32 rows, some cells missing; the numbers have few digits, so text keeps them."""
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(size=(count, COLUMNS)).round(3).astype(np.float32)
+    rows[generator.random(rows.shape) < 0.05] = np.nan
+    return rows
+
+
+def train(objective: str, *, rounds: int = 8, seed: int = 7, **options: Any) -> xgboost.Booster:
+    """Train a small real model of `objective` on rows that mean something."""
+    rows = sample_rows(seed=seed)
+    filled = np.nan_to_num(rows)
+    signal_ = filled[:, 0] - filled[:, 1] + 0.5 * filled[:, 2] * filled[:, 3]
+    data = xgboost.DMatrix(rows, nthread=1)
+    if objective.startswith("binary"):
+        data.set_label(signal_ > 0)
+    elif objective.startswith("multi"):
+        data.set_label(np.digitize(signal_, [-0.7, 0.7]))
+    elif objective.startswith("rank"):
+        data.set_label(np.digitize(signal_, [-0.7, 0.7]))
+        data.set_group([40] * 10)
+    elif objective == "survival:aft":
+        data.set_float_info("label_lower_bound", np.exp(signal_ / 3))
+        data.set_float_info("label_upper_bound", np.exp(signal_ / 3))
+    elif objective.startswith(("count", "survival")):
+        data.set_label(np.abs(signal_).round() + 1)
+    else:
+        data.set_label(signal_)
+    parameters = {"objective": objective, "max_depth": 4, "nthread": 1, "seed": seed}
+    return xgboost.train(parameters | PARAMETERS.get(objective, {}) | options, data, rounds)
+
+
+def save(booster: xgboost.Booster, folder: Path, name: str = "xgboost-model") -> Path:
+    """Save a model in UBJSON under the name that training gives it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(booster.save_raw("ubj"))
+    return folder
+
+
+def to_csv(rows: np.ndarray) -> bytes:
+    """Return rows as csv; a missing cell is empty."""
+    lines = (",".join("" if np.isnan(cell) else repr(float(cell)) for cell in row) for row in rows)
+    return ("\n".join(lines) + "\n").encode()
+
+
+@dataclass
+class Response:
+    """An HTTP answer."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the parsed body."""
+        return json.loads(self.body)
+
+    def numbers(self) -> np.ndarray:
+        """Return a csv body as floats."""
+        lines = self.body.decode().splitlines()
+        return np.array([[float(cell) for cell in line.split(",")] for line in lines])
+
+
+@dataclass
+class Server:
+    """A running `serve`."""
+
+    port: int
+    host: str = "127.0.0.1"
+    process: subprocess.Popen[bytes] | None = None
+    log: Path | None = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        **k: Any,
+    ) -> Response:
+        """Send one request on its own connection."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=k.pop("timeout", 30))
+        try:
+            connection.request(method, path, body, headers or {}, **k)
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def post(self, body: Any, content_type: str | None = "text/csv", **headers: str) -> Response:
+        """Post to /invocations; an underscore in a header's name stands for a hyphen."""
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        if content_type is not None:
+            named["Content-Type"] = content_type
+        return self.request("POST", "/invocations", body, named)
+
+    def output(self) -> str:
+        """Return what the server has logged."""
+        assert self.log is not None
+        return self.log.read_text()
+
+    def children(self, name: str) -> list[int]:
+        """Return the processes below `serve` whose command line holds `name`."""
+        assert self.process is not None
+        return [pid for pid in descendants(self.process.pid) if name in command_line(pid)]
+
+    def workers(self) -> list[int]:
+        """Return gunicorn's worker processes."""
+        masters = self.children("gunicorn")
+        return [pid for pid in masters if parent(pid) in masters]
+
+    def wait_until_ready(self, seconds: float = 40.0) -> Server:
+        """Wait for /ping to say 200."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            if self.process and self.process.poll() is not None:
+                pytest.fail(f"serve ended with {self.process.returncode}:\n{self.output()}")
+            try:
+                if self.request("GET", "/ping", timeout=2).status == 200:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.05)
+        pytest.fail(f"no 200 from /ping within {seconds} s:\n{self.output()}")
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """Send SIGTERM and return the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["Z", "0"]
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process; 0 when there is none, or it is a zombie."""
+    state, ppid = _stat(pid)[:2]
+    return 0 if state == "Z" else int(ppid)
+
+
+def command_line(pid: int) -> str:
+    """Return how a process was started."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def descendants(root: int) -> list[int]:
+    """Return the live processes below `root`."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    parents = {pid: parent(pid) for pid in pids}
+    found, level = [], [root]
+    while level:
+        level = [pid for pid, above in parents.items() if above in level]
+        found += level
+    return found
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def local_command(base: Path, port: int, environ: dict[str, str], nginx: bool) -> dict[str, Any]:
+    """Return how to start `serve` from the source tree; without `nginx` it finds none on PATH."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    if not nginx:
+        folders = [folder for folder in folders if not Path(folder, "nginx").exists()]
+    variables = {
+        "NUM_CLASSES": "2",
+        "INPUT_FORMAT": "csv",
+        **os.environ,
+        "PATH": os.pathsep.join(folders),
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        **environ,
+    }
+    return {"args": [sys.executable, str(PROGRAM / "serve")], "env": variables}
+
+
+def docker_command(image: str, base: Path, port: int, environ: dict[str, str]) -> dict[str, Any]:
+    """Return how to start `serve` in a container as SageMaker would, and more strictly."""
+    options = [f"-e{key}={value}" for key, value in environ.items()]
+    options += [f"-p{port}:8080", f"-v{base}:/opt/ml:ro", "--read-only", "--tmpfs=/tmp"]
+    return {"args": ["docker", "run", "--rm", "--init=false", *options, image, "serve"]}
+
+
+def start_server(base: Path, *, nginx: bool = True, **environ: str) -> Server:
+    """Start the real `serve` on a free port with /opt/ml at `base`."""
+    port, image = free_port(), os.environ.get("CONTRACT_IMAGE")
+    environ = {"WEB_CONCURRENCY": "2", **environ}
+    if image:
+        command = docker_command(image, base, port, environ)
+    else:
+        command = local_command(base, port, environ, nginx)
+    log = base / "serve.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(stdout=stream, stderr=stream, **command)
+    return Server(port, process=process, log=log)
+
+
+@pytest.fixture
+def opt_ml(tmp_path: Path) -> Path:
+    """A temporary /opt/ml with an empty model folder."""
+    (tmp_path / "model").mkdir()
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def booster() -> Callable[..., xgboost.Booster]:
+    """Return `train`, remembering what was trained with the objective alone."""
+    known: dict[str, xgboost.Booster] = {}
+
+    def get(objective: str, **options: Any) -> xgboost.Booster:
+        if options:
+            return train(objective, **options)
+        if objective not in known:
+            known[objective] = train(objective)
+        return known[objective]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Return a starter of servers, `launch(base, **environ)`; they are killed after the module."""
+    servers: list[Server] = []
+
+    def start(base: Path | None = None, *, wait: bool = True, **options: Any) -> Server:
+        server = start_server(base or tmp_path_factory.mktemp("opt_ml"), **options)
+        servers.append(server)
+        return server.wait_until_ready() if wait else server
+
+    yield start
+    for server in servers:
+        assert server.process is not None
+        for pid in [*descendants(server.process.pid), server.process.pid]:
+            if server.process.poll() is None:
+                os.kill(pid, signal.SIGKILL)
+        server.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(
+    launch: Callable[..., Server],
+    booster: Callable[..., xgboost.Booster],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Server:
+    """The server of a binary:logistic model."""
+    base = tmp_path_factory.mktemp("opt_ml")
+    save(booster("binary:logistic"), base / "model")
+    return launch(base)
