@@ -35,6 +35,7 @@ class Manifest:
     index_base: int | None = None  # of libsvm column numbers: 0 or 1
     missing: float | None = None  # value that means "missing" besides NaN
     features_version: str | None = None
+    fitted_features: dict[str, Any] | None = None  # what features.fit learned
     engine: str | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)

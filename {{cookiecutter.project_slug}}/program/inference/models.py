@@ -93,7 +93,7 @@ class Model:
 
     def score(self, rows: Rows) -> Scored:
         """Apply the project's features to decoded rows; predictions follow when asked for."""
-        values, _ = features.transform(rows.values, rows.names)
+        values, _ = features.transform(rows.values, rows.names, self.manifest.fitted_features)
         return Scored(self, values)
 
     def self_test(self) -> str:
