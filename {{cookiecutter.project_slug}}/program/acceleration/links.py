@@ -1,0 +1,79 @@
+"""From margins to the scale of `Booster.predict`, by objective.
+
+Each function takes float32 [rows, groups] and returns float32 [rows] or [rows, groups].
+Source: `PredTransform` of the objectives in XGBoost's `src/objective`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+FLOOR = np.float32(-88.7)  # XGBoost clamps here, where exp of the opposite would overflow
+
+
+def identity(margins: Floats) -> Floats:
+    """Return the margins themselves."""
+    return margins
+
+
+def sigmoid(margins: Floats) -> Floats:
+    """Return probabilities."""
+    return np.float32(1) / (np.float32(1) + np.exp(-np.maximum(margins, FLOOR)))
+
+
+def exponential(margins: Floats) -> Floats:
+    """Return the exponential; infinite where float32 overflows, as XGBoost's."""
+    with np.errstate(over="ignore"):
+        answer: Floats = np.exp(margins)
+    return answer
+
+
+def hinge(margins: Floats) -> Floats:
+    """Return 1 above zero, else 0."""
+    return np.asarray(margins > 0, np.float32)
+
+
+def softmax(margins: Floats) -> Floats:
+    """Return the probabilities of the classes."""
+    powers: Floats = np.exp(margins - margins.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def argmax(margins: Floats) -> Floats:
+    """Return the number of the most probable class, the first of equals."""
+    return np.asarray(margins.argmax(axis=1, keepdims=True), np.float32)
+
+
+LINKS: dict[str, Callable[[Floats], Floats]] = {
+    "reg:squarederror": identity,
+    "reg:linear": identity,
+    "reg:squaredlogerror": identity,
+    "reg:pseudohubererror": identity,
+    "reg:absoluteerror": identity,
+    "reg:quantileerror": identity,
+    "rank:ndcg": identity,
+    "rank:map": identity,
+    "rank:pairwise": identity,
+    "binary:logitraw": identity,
+    "binary:logistic": sigmoid,
+    "reg:logistic": sigmoid,
+    "binary:hinge": hinge,
+    "count:poisson": exponential,
+    "reg:gamma": exponential,
+    "reg:tweedie": exponential,
+    "survival:cox": exponential,
+    "survival:aft": exponential,
+    "multi:softprob": softmax,
+    "multi:softmax": argmax,
+}
+PROBABILITIES = (sigmoid, softmax, hinge, argmax)  # answers from 0 to 1, and class numbers
+
+
+def is_probability(objective: str) -> bool:
+    """Return whether answers are compared absolutely; margins and rates are compared relatively."""
+    return LINKS.get(objective) in PROBABILITIES
