@@ -129,7 +129,8 @@ class Aws:
 
     def role(self) -> str:
         """Return the ARN of the execution role."""
-        name, settings = self.settings.role or f"{self.settings.name}-sagemaker", self.settings
+        settings = self.settings
+        name = settings.role or named(settings.name, "sagemaker")
         if name.startswith("arn:"):
             return name
         if found := self.find("iam", "get_role", RoleName=name):
@@ -138,6 +139,7 @@ class Aws:
             f"no role {name}; run: aws cloudformation deploy --template-file deploy/roles.yaml"
             f" --stack-name {settings.name}-roles --capabilities CAPABILITY_NAMED_IAM"
             f" --region {settings.region} --parameter-overrides Project={settings.name}"
+            f" RoleName={name} Bucket={settings.bucket or self.own_bucket()}"
         )
 
     def own_bucket(self) -> str:

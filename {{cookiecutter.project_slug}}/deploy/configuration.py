@@ -47,8 +47,12 @@ class Configuration:
     role: str = option("", "execution role, ARN or name; empty: NAME-sagemaker of roles.yaml")
     bucket: str = option("", "S3 bucket; empty: NAME-ACCOUNT-REGION, made when it is needed")
     image: str = option("", "image URI; empty: the newest in the repository NAME")
-    data: str = option("sample/train", "training data: a file, a folder or an s3:// prefix")
-    validation: str = option("sample/validation", "validation data, likewise; empty: none")
+    data: str = option(
+        "build/ml/input/data/train", "training data: a file, a folder or an s3:// prefix"
+    )
+    validation: str = option(
+        "build/ml/input/data/validation", "validation data, likewise; empty: none"
+    )
     media_type: str = option("", "media type of data and payloads; empty: the project's format")
     instance_type: str = option("ml.m5.xlarge", "instance of training and transform jobs")
     instance_count: int = option(1, "number of these instances")

@@ -4,6 +4,7 @@ that ran or runs is found again instead of being paid twice."""
 from __future__ import annotations
 
 import hashlib
+import json
 
 import settings as program
 from deploy import ROOT
@@ -12,7 +13,7 @@ from deploy.configuration import DeployError
 from deploy.images import image_uri
 
 LARGER_IS_BETTER = {"auc", "aucpr", "accuracy", "f1", "balanced_accuracy", "r2", "ndcg", "map"}
-METRICS = ["rmse", "mae", "logloss", "error", "mlogloss", "merror", *sorted(LARGER_IS_BETTER)]
+METRICS = json.loads((ROOT / "metric_definitions.json").read_text(encoding="utf-8"))
 LOGS = "/aws/sagemaker/TrainingJobs"
 WORDS = {"training": "TrainingJob", "transform": "TransformJob"}
 WORDS["hyper_parameter_tuning"] = "HyperParameterTuningJob"
@@ -25,7 +26,9 @@ def upload(aws: Aws, source: str, purpose: str) -> str:
     base = ROOT / source
     files = [base] if base.is_file() else sorted(path for path in base.rglob("*") if path.is_file())
     if not files:
-        raise DeployError(f"no data at {source}; name a file, a folder or an s3:// prefix")
+        raise DeployError(
+            f"no data at {source}; run: make sample (or pass a file, a folder or s3://)"
+        )
     top = base.parent if base.is_file() else base
     names = [path.relative_to(top).as_posix() for path in files]
     content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
@@ -33,15 +36,6 @@ def upload(aws: Aws, source: str, purpose: str) -> str:
     for path, name in zip(files, names, strict=True):
         aws.upload(path, bucket, f"{prefix}/{name}")
     return f"s3://{bucket}/{prefix}/"
-
-
-def metric_definitions() -> list[dict[str, str]]:
-    """Return the names and log lines of the built-in algorithm; #011 is a tab in CloudWatch."""
-    return [
-        {"Name": f"{part}:{metric}", "Regex": rf".*\[[0-9]+\].*(?:#011|\t){part}-{metric}:(\S+)"}
-        for metric in METRICS
-        for part in ("train", "validation")
-    ]
 
 
 def _definition(aws: Aws) -> Document:
@@ -54,7 +48,7 @@ def _definition(aws: Aws) -> Document:
         if source
     ]
     wait = 2 * settings.max_seconds if settings.spot else None
-    values: Document = {"channels": channels, "max_wait": wait, "metrics": metric_definitions()}
+    values: Document = {"channels": channels, "max_wait": wait, "metrics": METRICS}
     return aws.request("training", image=image, role=role, bucket=aws.bucket(), **values)
 
 

@@ -10,13 +10,13 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
-from botocore.loaders import JSONFileLoader
 from deploy.__main__ import main
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
@@ -117,12 +117,12 @@ GAPS = {
 class Cloud:
     """The stand-in's handle: run commands, look at state."""
 
-    def __init__(self, url: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.url, self.folder, self.capsys = url, folder, capsys
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the stand-in."""
-        return boto3.client(service)
+        return started()[1].client(service)
 
     def run(self, *words: str, status: int = 0) -> str:
         """Run a command, expect its exit status, and return what it printed."""
@@ -138,23 +138,29 @@ class Cloud:
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Start moto's server, once; and let botocore read its own description of AWS once."""
-    JSONFileLoader.load_file = functools.cache(JSONFileLoader.load_file)  # type: ignore[method-assign]
+class Session(boto3.Session):
+    """A session that makes each client once: botocore takes a tenth of a second for one."""
+
+    @functools.cache  # noqa: B019
+    def client(self, service: str, **options: Any) -> Any:  # type: ignore[override]
+        """Return the client of `service`."""
+        return super().client(service)
+
+
+@functools.cache
+def started() -> tuple[str, Session]:
+    """Start moto's server, and return its address and a session."""
     for name, method in GAPS.items():
         assert not hasattr(SageMakerResponse, name), f"moto has {name} by now: drop it here"
         setattr(SageMakerResponse, name, method)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    return f"http://{host}:{port}", Session(region_name="eu-west-1")
 
 
 @pytest.fixture
 def cloud(
-    moto_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -163,7 +169,7 @@ def cloud(
     for name in [name for name in os.environ if name.startswith(("AWS_", "DEPLOY_"))]:
         monkeypatch.delenv(name)
     variables = {
-        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ENDPOINT_URL": started()[0],
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "eu-west-1",
@@ -177,20 +183,16 @@ def cloud(
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    shared = SimpleNamespace(Session=lambda region_name: started()[1])
+    monkeypatch.setattr("deploy.aws.boto3", shared)
     docker = tmp_path / "docker"
     docker.write_text(DOCKER)
     docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "part-1.csv").write_text("1,0.5,2\n0,1.5,3\n")
-    found = Cloud(moto_url, tmp_path, capsys)
-    _reset(moto_url)
+    found = Cloud(tmp_path, capsys)
+    reset = urllib.request.Request(f"{started()[0]}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     found.client("iam").create_role(RoleName="demo-sagemaker", AssumeRolePolicyDocument=trust)
     return found
-
-
-def _reset(url: str) -> None:
-    import urllib.request
-
-    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.aws import Aws, Document, fill, fingerprint
 from deploy.hosting import ensure_group
 from deploy.images import image_uri
-from deploy.jobs import metric_definitions, upload
+from deploy.jobs import METRICS, upload
 
 DEFINITION = Path(__file__).with_name("definition.json")
 
@@ -25,7 +25,7 @@ def definition(aws: Aws) -> str:
         "source": upload(aws, aws.settings.data, "data"),
         "preprocess": upload(aws, "deploy/pipeline/preprocess.py", "code"),
         "evaluate": upload(aws, "deploy/pipeline/evaluate.py", "code"),
-        "metrics": metric_definitions(),
+        "metrics": METRICS,
         "hyperparameters": texts,
     }
     return json.dumps(fill(json.loads(DEFINITION.read_text(encoding="utf-8")), values), indent=2)

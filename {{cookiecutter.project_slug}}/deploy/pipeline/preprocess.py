@@ -22,7 +22,7 @@ from container.paths import Paths
 from formats.errors import FormatError
 from formats.files import read_channel
 from formats.table import Floats, Table
-from training.data import densify
+from training.external import densify
 
 PARTS = ("train", "validation", "test")
 

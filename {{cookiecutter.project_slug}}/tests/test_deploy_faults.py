@@ -1,0 +1,173 @@
+"""What deployment says when something is missing, and that --dry-run only says it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore import exceptions
+from deploy.aws import explain, fill, named
+from deploy.configuration import DeployError, load
+from deploy_cloud import Cloud, cloud
+
+__all__ = ["cloud"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def client_error(code: str, message: str = "no") -> exceptions.ClientError:
+    return exceptions.ClientError({"Error": {"Code": code, "Message": message}}, "CreateEndpoint")
+
+
+def one_line(output: str) -> str:
+    """Return the error, which must be the last line and the only one of its kind."""
+    lines = output.strip().splitlines()
+    assert [line.startswith("error: ") for line in lines].count(True) == 1
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "pipeline"])
+def test_without_an_image_the_command_that_pushes_one_is_named(cloud: Cloud, command: str) -> None:
+    assert "run: python -m deploy push" in one_line(cloud.run(command, status=1))
+
+
+def test_without_a_role_the_command_that_makes_it_is_whole(cloud: Cloud) -> None:
+    cloud.run("push")
+    line = one_line(cloud.run("train", "--role", "absent", status=1))
+    words = shlex.split(line.partition("run: ")[2])
+    template = ROOT / words[words.index("--template-file") + 1]
+    given = [word.partition("=")[0] for word in words[words.index("--parameter-overrides") + 1 :]]
+    text = template.read_text()
+    assert all(f"\n  {name}:\n" in text for name in given)
+    assert "RoleName=absent" in words
+    assert cloud.client("s3").list_buckets()["Buckets"] == []  # nothing was begun
+
+
+def test_without_data_the_command_that_makes_some_is_named(cloud: Cloud) -> None:
+    cloud.run("push")
+    line = one_line(cloud.run("train", "--data", "nowhere", status=1))
+    assert "no data at nowhere; run: make sample" in line
+
+
+def test_without_a_model_the_command_that_trains_one_is_named(cloud: Cloud) -> None:
+    assert "run: python -m deploy train" in one_line(cloud.run("deploy", status=1))
+    assert "run: python -m deploy train" in one_line(cloud.run("deploy", "--job", "x", status=1))
+
+
+def test_without_docker_there_is_one_line(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "no docker on PATH" in one_line(cloud.run("push", status=1))
+
+
+def test_without_credentials_there_is_one_line() -> None:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    more = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "DEPLOY_NAME": "demo"}
+    more |= {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
+    words = [sys.executable, "-m", "deploy", "status"]
+    done = subprocess.run(words, env=kept | more, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: no AWS credentials; run: aws configure sso\n"
+
+
+def test_a_failed_job_shows_its_reason_and_the_next_attempt_has_another_name(cloud: Cloud) -> None:
+    cloud.run("push")
+    name = cloud.run("train", "--no-wait").splitlines()[-1].removeprefix("ok: job ")
+    from moto.sagemaker.models import sagemaker_backends
+
+    job = sagemaker_backends["123456789012"]["eu-west-1"].training_jobs[name]
+    job.training_job_status, job.failure_reason = "InProgress", None
+    cloud.run("train", "--no-wait")
+    assert len(sagemaker_backends["123456789012"]["eu-west-1"].training_jobs) == 1
+    job.training_job_status, job.failure_reason = "Failed", "UserError: no rows"
+    again = cloud.run("train", "--no-wait").splitlines()[-1].removeprefix("ok: job ")
+    assert again == f"{name}-2"
+    second = sagemaker_backends["123456789012"]["eu-west-1"].training_jobs[again]
+    assert second.checkpoint_config == job.checkpoint_config  # goes on where the first one ended
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (exceptions.NoCredentialsError(), "aws configure sso"),
+        (exceptions.ProfileNotFound(profile="x"), "aws configure list-profiles"),
+        (exceptions.EndpointConnectionError(endpoint_url="x"), "aws ec2 describe-regions"),
+        (exceptions.UnauthorizedSSOTokenError(), "aws sso login"),
+        (client_error("ExpiredTokenException"), "aws sso login"),
+        (client_error("AccessDeniedException"), "aws sts get-caller-identity"),
+        (client_error("ResourceLimitExceeded"), "aws service-quotas"),
+        (client_error("UnrecognizedClientException"), "aws sts get-caller-identity"),
+    ],
+)
+def test_a_failure_of_aws_is_one_line_with_the_command_that_mends_it(
+    problem: Exception, words: str
+) -> None:
+    text = explain(problem, "eu-west-1")
+    assert words in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"region": ""}, "run: export AWS_REGION="),
+        ({"mode": "batch"}, "real-time, serverless, async"),
+        ({"tune_jobs": "many"}, "tune_jobs = 'many' is not an integer"),
+        ({"spot": "perhaps"}, "spot = 'perhaps' is not true or false"),
+        ({"set": ["eta"]}, "--set NAME=VALUE"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(flags: dict[str, object], words: str) -> None:
+    environ = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "DEPLOY_REGION": "eu-west-1"}
+    with pytest.raises(DeployError, match=words.replace("'", ".").replace("[", r"\[")):
+        load(flags, environ)
+
+
+def test_a_flag_wins_over_a_variable_and_that_over_the_table(tmp_path: Path) -> None:
+    table = '[tool.deploy]\nregion = "a"\nmax_seconds = 60\nrole = "table"\n'
+    (tmp_path / "pyproject.toml").write_text(table)
+    environ = {"NUM_CLASSES": "2", "INPUT_FORMAT": "libsvm", "DEPLOY_ROLE": "variable"}
+    found = load({"region": "flag"}, environ | {"AWS_REGION": "other"}, tmp_path)
+    assert (found.region, found.role, found.max_seconds) == ("flag", "variable", 60)
+    assert found.media_type == "text/libsvm"
+    assert load({}, environ | {"AWS_REGION": "other"}, tmp_path).region == "other"
+    (tmp_path / "pyproject.toml").write_text('[tool.deploy]\nregoin = "a"\n')
+    with pytest.raises(DeployError, match="no setting regoin"):
+        load({}, environ, tmp_path)
+
+
+def test_dry_run_prints_commands_of_the_aws_cli_and_changes_nothing(cloud: Cloud) -> None:
+    cloud.run("push")
+    cloud.run("train")
+    before = cloud.run("status")
+    rows = str(cloud.folder / "train" / "part-1.csv")
+    commands = {
+        ("train", "--set", "eta=0.5"): "create-training-job",
+        ("tune",): "create-hyper-parameter-tuning-job",
+        ("deploy",): "create-endpoint ",
+        ("transform", rows): "create-transform-job",
+        ("register",): "create-model-package ",
+        ("pipeline", "--start"): "start-pipeline-execution",
+        ("destroy",): "delete-repository",
+    }
+    for words, expected in commands.items():
+        output = cloud.run(*words, "--dry-run")
+        assert expected in output
+        calls = [line for line in output.splitlines() if line.startswith("would run: ")]
+        assert all(shlex.split(line)[2] in ("aws", "docker") for line in calls)
+        assert "\nrun: " not in output
+    assert cloud.run("status") == before
+
+
+def test_names_keep_their_fingerprint_within_63_characters() -> None:
+    assert named("a" * 63, "0123456789", 2) == "a" * 50 + "-0123456789-2"
+    assert named("demo", "0123456789") == "demo-0123456789"
+
+
+def test_a_template_drops_what_is_none() -> None:
+    part = {"a": "$x", "b": "s3://${y}/", "c": ["$x", 1], "d": "$none"}
+    values = {"x": 5, "y": "bucket", "none": None}
+    assert fill(part, values) == {"a": 5, "b": "s3://bucket/", "c": [5, 1]}
