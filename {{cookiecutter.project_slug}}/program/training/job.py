@@ -58,14 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
     child = os.fork()
     if child == 0:
         _die_with(parent)
-        code = _guarded(paths, _work)
+        code = guarded(paths, work)
         sys.stdout.flush()
         os._exit(code)
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
     return _ended(paths, os.waitpid(child, 0)[1])
 
 
-def _work(paths: Paths) -> int:
+def work(paths: Paths) -> int:
+    """Do the job's work in this process; return its exit code."""
     from training import pipeline  # imports XGBoost: in the child alone
 
     return pipeline.run(paths, Stop())
@@ -101,10 +102,10 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _guarded(paths: Paths, work: Callable[[Paths], int]) -> int:
+def guarded(paths: Paths, task: Callable[[Paths], int]) -> int:
     """Do the work; turn any exception into the failure file, a log line and an exit code."""
     try:
-        return work(paths)
+        return task(paths)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except BaseException as problem:

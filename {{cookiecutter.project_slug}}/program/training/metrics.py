@@ -49,7 +49,7 @@ def maximised(name: str) -> bool:
 def classes(predictions: Array, objective: str) -> Array:
     """Return the predicted class of each row, int [n], from Booster.predict's answer."""
     if predictions.ndim == 2:
-        return predictions.argmax(axis=1)
+        return np.asarray(predictions.argmax(axis=1))
     if objective == "multi:softmax":
         return predictions.astype(np.int64)
     return (predictions > (0.0 if objective == "binary:logitraw" else 0.5)).astype(np.int64)

@@ -111,23 +111,24 @@ def measure_parity(context: Context) -> dict[str, Any]:
     A process of its own does it: with one thread, as serving has, and out of this one's harm.
     Raises UserError when ACCELERATION=require cannot be met.
     """
-    target = context.paths.model / artifact.PARITY_FILE
-    command = [sys.executable, "-m", "training.parity", str(context.paths.model)]
-    command += [context.settings.acceleration, json.dumps(context.chosen["missing"])]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS)
-        problem = ended.stderr.strip().splitlines()[-1:] if ended.returncode else []
-    except subprocess.TimeoutExpired:
-        problem = [f"no answer within {PARITY_SECONDS} s"]
-    if not problem and target.is_file():
-        outcome: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
-        return outcome
-    reason = problem[0] if problem else "the check ended without an answer"
-    if context.settings.acceleration == "require":
+    mode, folder = context.settings.acceleration, context.paths.model
+    reason = "ACCELERATION=off"
+    if mode != "off":
+        missing = json.dumps(context.chosen["missing"])
+        command = [sys.executable, "-m", "training.parity", str(folder), mode, missing]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS)
+            if ended.returncode == 0:
+                found: dict[str, Any] = json.loads((folder / artifact.PARITY_FILE).read_text())
+                return found
+            reason = (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1]
+        except subprocess.TimeoutExpired:
+            reason = f"the parity check gave no answer within {PARITY_SECONDS} s"
+        log.warning("the parity check failed, serving will use XGBoost: %s", reason)
+    if mode == "require":
         raise UserError(f"ACCELERATION=require, but this model cannot be accelerated: {reason}")
-    log.warning("the parity check failed, serving will use XGBoost: %s", reason)
     outcome = {"engine": "xgboost", "reason": reason}
-    target.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    (folder / artifact.PARITY_FILE).write_text(json.dumps(outcome, indent=2) + "\n")
     return outcome
 
 
