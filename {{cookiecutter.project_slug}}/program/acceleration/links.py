@@ -41,7 +41,8 @@ def hinge(margins: Floats) -> Floats:
 def softmax(margins: Floats) -> Floats:
     """Return the probabilities of the classes."""
     powers: Floats = np.exp(margins - margins.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def argmax(margins: Floats) -> Floats:
