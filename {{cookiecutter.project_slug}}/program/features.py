@@ -30,9 +30,7 @@ def fit(rows: NDArray[np.float32], *, clip: float = 0.0, fill: bool = False) -> 
 
     def quantile(share: float) -> list[float | None]:
         # nearest: a value of the data, exact in float32
-        return [
-            float(np.quantile(c, share, method="nearest")) if c.size else None for c in columns
-        ]
+        return [float(np.quantile(c, share, method="nearest")) if c.size else None for c in columns]
 
     fitted = {"low": quantile(clip), "high": quantile(1 - clip)} if clip else {}
     return fitted | ({"fill": quantile(0.5)} if fill else {})
