@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -229,16 +229,25 @@ def test_bad_answers_stop_the_generation_and_leave_nothing(
     assert list(tmp_path.rglob("pwned")) == []
 
 
+@pytest.mark.skipif(WINDOWS, reason="Windows does not say what a child process used")
 def test_the_command_renders_within_its_time(template: Path, tmp_path: Path) -> None:
+    # Processor time, the least of three: one process after the other is all that a rendering is,
+    # and what else the machine does is not ours.
     times = []
     for number in range(3):
-        started = time.monotonic()
+        before = os.times()
         done = run_cookiecutter(template, tmp_path / str(number), "validate=none")
-        times.append(time.monotonic() - started)
+        after = os.times()
+        times.append(
+            after.children_user
+            - before.children_user
+            + after.children_system
+            - before.children_system
+        )
         assert done.returncode == 0, done.stderr
         assert "NOT VALIDATED: validate=none" in done.stdout
         assert (tmp_path / str(number) / DEFAULT_SLUG / "program/train").is_file()
-    assert min(times) < 1.5  # the quickest: what else the machine does is not ours
+    assert 0.1 < min(times) < 1.5
 
 
 def test_generating_over_a_project_again_changes_nothing(template: Path, tmp_path: Path) -> None:
