@@ -21,7 +21,14 @@ from container.failures import PlatformError, UserError
 
 NAME = re.compile(r"xgboost-checkpoint\.(\d+)")  # leaves out .sagemaker-uploading and the like
 KEPT = 3
-VOLATILE = {"num_round", "nthread", "verbosity", "checkpoint_rounds", "checkpoint_seconds"}
+VOLATILE = {  # hyperparameters that may differ when a job continues
+    "num_round",
+    "nthread",
+    "verbosity",
+    "checkpoint_rounds",
+    "checkpoint_seconds",
+    "save_model_on_termination",
+}
 
 log = logging.getLogger(__name__)
 History = list[dict[str, float]]
