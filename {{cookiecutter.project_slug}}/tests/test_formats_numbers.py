@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import formats
@@ -98,6 +98,8 @@ def assert_same(left: np.ndarray | None, right: np.ndarray | None, body: bytes) 
 
 
 @many
+@example(b"1,nan1,2")
+@example(b"1,[2]\n3,4")
 @given(csv_bodies())
 def test_compiled_csv_reader_agrees_with_the_tolerant_one_and_with_python(body: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -44,7 +44,7 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
         if not text:
             continue
         if not delimiter:
-            delimiter = delimiter_of(text)
+            delimiter = delimiter_of(text.rpartition(b"\n")[2])  # names may hold delimiters
             header = header_of(text, delimiter)
             if header:
                 names = feature_names(header, skip)
@@ -158,9 +158,9 @@ def unquoted(text: bytes, delimiter: bytes) -> bytes:
 def split_quoted(text: bytes, delimiter: bytes) -> list[list[str]]:
     """Return the cells of `text` as Python's csv module reads them, strictly."""
     try:
-        source = io.StringIO(text.decode("utf-8"), newline="")
+        source = io.StringIO(text.decode("utf-8", "backslashreplace"), newline="")
         return list(
             csv.reader(source, delimiter=delimiter.decode(), strict=True, skipinitialspace=True)
         )
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise DecodeError(str(error)) from None

@@ -32,12 +32,13 @@ class Pairs:
 
 
 def decode(body: bytes, schema: Schema) -> Rows:
-    """Return the rows of a request. A line may start with a label, which is ignored."""
+    """Return the rows of a request. A label and a query id are ignored."""
     text = lines_of(body)
     if not text:
         return Rows.none(schema.num_features)
-    rests = [without_label(line.strip()) for line in without_comments(text).split(b"\n")]
-    pairs = parse_pairs(parse_query_ids(rests)[1])
+    text = re.sub(rb"\bqid:[0-9]+", b"", without_comments(text))
+    rests = [without_label(line.strip()) for line in text.split(b"\n")]
+    pairs = parse_pairs(rests)
     columns = pairs.indices - schema.index_base
     wrong = np.flatnonzero((columns < 0) | (columns >= schema.num_features))
     if wrong.size:
@@ -158,10 +159,10 @@ def fault_of(lines: list[bytes]) -> DecodeError:
     for row, line in enumerate(lines, 1):
         seen: set[int] = set()
         for token in line.split():
-            index, _, value = token.partition(b":")
+            index, colon, value = token.partition(b":")
             whole = int(index) if index.isdigit() and len(index) < 11 else LARGEST_INDEX + 1
             shown = token[: numbers.LONGEST_QUOTE].decode("utf-8", "backslashreplace")
-            if whole > LARGEST_INDEX or not value.strip() or not numbers.is_number(value):
+            if whole > LARGEST_INDEX or not colon or not numbers.is_number(value):
                 return DecodeError(f"{shown!r} is not index:value", row=row, found=shown)
             if whole in seen:
                 return DecodeError(f"index {whole} stands twice", row=row, column=whole)

@@ -35,6 +35,7 @@ class Table:
     query_ids: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
     index_base: int | None = None
+    fitted: dict[str, Any] | None = None  # what features.fit learned, for features.transform
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
