@@ -1,0 +1,41 @@
+"""`python -m benchmarks`: measure serving, training and start-up; write results/ beside this file.
+
+Run it on a machine that does nothing else; two CPUs are enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks import serving, startup, training
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def main() -> None:
+    """Run what the command line names, everything by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "what",
+        nargs="*",
+        default=["serving", "startup", "training"],
+        metavar="serving|startup|training",
+    )
+    parser.add_argument("--turns", type=int, default=10, help="alternations (default 10)")
+    parser.add_argument("--seconds", type=int, default=2, help="of one burst (default 2)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of training (default 1000000)")
+    arguments = parser.parse_args()
+    unknown = set(arguments.what) - {"serving", "startup", "training"}
+    if unknown:
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
+    if "serving" in arguments.what:
+        serving.run(RESULTS, arguments.turns, arguments.seconds)
+    if "startup" in arguments.what:
+        startup.run(RESULTS, max(3, arguments.turns // 3))
+    if "training" in arguments.what:
+        training.run(RESULTS, arguments.rows, max(3, arguments.turns // 3))
+
+
+if __name__ == "__main__":
+    main()
