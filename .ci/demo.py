@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROW = re.compile(r"  \S.* +[0-9.]+ s")  # of the table that smoke_test.py ends its log with
+ROW = re.compile(r"  [a-z][a-z ]* +[0-9.]+ s")  # of the table that smoke_test.py ends its log with
 
 
 def docker_fault() -> str | None:
