@@ -126,6 +126,7 @@ def test_libsvm_follows_the_index_base_of_the_model() -> None:
         "1: 2",
         "99999999999999999999:1",
         "1:2 a",
+        "nan nan",
         "[1]:2",
         "1:[2]",
     ],

@@ -124,12 +124,10 @@ def parse_pairs(lines: list[bytes]) -> Pairs:
     if not text:
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     counts = np.array([line.count(b":") for line in lines], np.int64)
-    total = int(counts.sum())
-    pattern = (b": " * total)[:-1]
-    if text.translate(None, numbers.ALPHABET.replace(b" ", b"")) != pattern:
-        lines = [b" ".join(line.split()) for line in lines]
+    if not alternates(text, int(counts.sum())):
+        lines = [re.sub(rb" +", b" ", line) for line in lines]
         text = b" ".join(filter(None, lines))
-        if text.translate(None, numbers.ALPHABET.replace(b" ", b"")) != pattern:
+        if not alternates(text, int(counts.sum())):
             raise fault_of(lines)
     try:
         cells = numbers.parse(text.replace(b":", b",").replace(b" ", b",")).reshape(-1, 2)
@@ -144,6 +142,12 @@ def parse_pairs(lines: list[bytes]) -> Pairs:
     if not (np.diff(keys) > 0).all() and len(np.unique(keys)) < len(keys):
         raise fault_of(lines)
     return pairs
+
+
+def alternates(text: bytes, pairs: int) -> bool:
+    """Whether colons and single spaces take turns in `text`, for that many pairs."""
+    rest = text.translate(None, numbers.ALPHABET.replace(b" ", b""))
+    return pairs > 0 and rest == (b": " * pairs)[:-1]
 
 
 def narrowed(values: NDArray[np.float64], rows: NDArray[np.int64]) -> Floats:

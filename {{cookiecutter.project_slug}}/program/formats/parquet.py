@@ -71,8 +71,9 @@ def batches(file: Any, names: tuple[str, ...]) -> Iterator[Floats]:
         if batch is None:
             return
         cells = np.empty((batch.num_rows, len(names)), np.float32)
-        for index, name in enumerate(names):
-            cells[:, index] = column_of(batch, name)
+        with np.errstate(over="ignore"):
+            for index, name in enumerate(names):
+                cells[:, index] = column_of(batch, name)
         yield numbers.finite(cells)
 
 
