@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Table:
     query_ids: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
     index_base: int | None = None
-    fitted: dict[str, Any] | None = None  # what features.fit learned, for features.transform
+    fitted: Any = None  # the JSON object that features.fit learned, for features.transform
 
     def __len__(self) -> int:
         return int(self.features.shape[0])

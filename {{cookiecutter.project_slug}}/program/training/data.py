@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,21 @@ def channel_of(job: Job, name: str) -> Channel | None:
     return channel if files_of(channel.path) else None
 
 
+def fitted_of(job: Job) -> dict[str, Any] | None:
+    """Return what preprocessing learned (`features.fit`), from the channel `features` if any."""
+    channel = channel_of(job, "features")
+    if channel is None:
+        return None
+    path = channel.path / features.FITTED_FILE
+    try:
+        fitted = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UserError(f"channel features: {features.FITTED_FILE}: {problem}") from None
+    if not isinstance(fitted, dict):
+        raise UserError(f"channel features: {features.FITTED_FILE} holds no JSON object")
+    return fitted
+
+
 def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
     """Read a channel; `like` is the training table whose columns it must have.
 
@@ -86,10 +102,10 @@ def transform(table: Table) -> Table:
     """Return the table with the features of the model: `features.transform` of its columns."""
     rows = table.features
     if isinstance(rows, csr_matrix):
-        if features.VERSION == "identity":
+        if features.VERSION == "identity" and not table.fitted:
             return table
         rows = densify(rows)
-    values, names = features.transform(rows, table.names)
+    values, names = features.transform(rows, table.names, table.fitted)
     if len(values) != len(rows):
         raise UserError(f"features.transform made {len(values)} rows of {len(rows)}")
     return dataclasses.replace(table, features=values, names=names)

@@ -46,6 +46,7 @@ class Context:
     columns: int  # of the data, before features.transform
     names: tuple[str, ...] | None
     index_base: int | None
+    fitted: dict[str, Any] | None
     probe: NDArray[np.float32]
 
     @property
@@ -68,6 +69,7 @@ def context(
         columns=train.features.shape[1],
         names=train.names,
         index_base=train.index_base,
+        fitted=train.fitted,
         probe=data.sample(train, chosen["seed"]),
     )
 
@@ -93,6 +95,7 @@ def save_manifest(context: Context, engine: str | None, scores: dict[str, float]
         index_base=context.index_base,
         missing=context.chosen["missing"],
         features_version=features.VERSION,
+        fitted_features=context.fitted,
         engine=engine,
         hyperparameters=context.chosen.given,
         metrics=finite(scores),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import zlib
@@ -116,6 +117,7 @@ def _cuda() -> bool:
 def read_tables(work: Work) -> dict[str, Table]:
     """Read and check the channels train and validation; `features.transform` comes later."""
     tables: dict[str, Table] = {}
+    fitted = data.fitted_of(work.job)
     source = data.Source(work.settings.input_format, work.chosen, work.scratch)
     for name in ("train", "validation"):
         channel = data.channel_of(work.job, name)
@@ -123,7 +125,7 @@ def read_tables(work: Work) -> dict[str, Table]:
             table = data.read(channel, source, tables.get("train"))
             labels.check(table, work.chosen, name)
             log.info("channel %s: %d rows, %d columns", name, *table.features.shape)
-            tables[name] = table
+            tables[name] = dataclasses.replace(table, fitted=fitted)
     if work.chosen["early_stopping_rounds"] and "validation" not in tables:
         log.warning("no validation channel: early stopping reads the training metric")
     return tables
@@ -168,7 +170,8 @@ def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, 
     for name, table in tables.items():
         crc = zlib.crc32(table.labels.tobytes()) if table.labels is not None else 0
         values[f"data of {name}"] = f"{table.features.shape}, labels {crc:08x}"
-    return values | {"features": features.VERSION, "xgboost": xgboost.__version__}
+    values |= {"features": features.VERSION, "fitted": tables["train"].fitted}
+    return values | {"xgboost": xgboost.__version__}
 
 
 def finish(context: outputs.Context, trained: Fit, matrices: Matrices) -> int:
