@@ -63,6 +63,11 @@ def post_worker_init(worker: Any) -> None:
     worker.wsgi.extensions["scoring"].start_worker()
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """Write the last counts of a worker that ends in order."""
+    worker.wsgi.extensions["scoring"].monitor.flush()
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Forget the gauges and the heartbeat of a worker that ended."""
     server.app.wsgi().extensions["scoring"].forget_worker(worker.pid)

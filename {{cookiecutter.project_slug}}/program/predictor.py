@@ -87,6 +87,7 @@ class ScoringService:
 
     def test(self) -> str:
         """Return what is wrong with the model in this process, or the empty string."""
+        self.monitor.flush()
         if self.store:
             self.store.sweep()
             self.monitor.observe(len(self.store.registry.ready()), None)
@@ -102,6 +103,11 @@ class ScoringService:
             "MaxPayloadInMB": max(1, self.settings.max_content_length >> 20),
         }
         return Reply(200, orjson.dumps(parameters), "application/json")
+
+    def metrics(self) -> Reply:
+        """Return the metrics of all workers; those of the others are at most a second old."""
+        self.monitor.flush()
+        return monitor.exposition()
 
     def start_worker(self) -> None:
         """Prepare a process that was just forked: warm up, then begin its heartbeat."""
@@ -163,7 +169,7 @@ def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Reply]
         ("GET", "/ping", service.ping),
         ("POST", "/invocations", lambda: service.predict(request.environ)),
         ("GET", "/execution-parameters", service.execution_parameters),
-        ("GET", "/metrics", monitor.exposition),
+        ("GET", "/metrics", service.metrics),
     ]
     if store := service.store:
         table += [

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import socket
+import time
 import zlib
 
 import numpy as np
@@ -265,11 +266,15 @@ def test_metrics_add_up_over_the_workers(server: Server) -> None:
         lines = server.request("GET", "/metrics").body.decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
+    time.sleep(2)  # the workers write their counts once a second
     before = value("rows_total"), value('requests_total{status="415"}')
     for _ in range(10):
         server.post(to_csv(ROWS))
         server.post(b"x")
+    time.sleep(2)
     assert value("rows_total") - before[0] == 10 * len(ROWS)
     assert value('requests_total{status="415"}') - before[1] == 10
-    assert value("step_seconds_count") > 0
+    assert value("request_seconds_count") > 0
+    for step in ("decode", "predict", "encode"):
+        assert value('step_seconds_total{step="' + step) > 0
     assert value("loaded_models") == 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,7 @@ class Model:
             settings.libsvm_index_base if manifest.index_base is None else manifest.index_base,
         )
 
+        self.lock = threading.Lock()
         self.shadows = [
             acceleration.ShadowChecker(choice.reference, settings.shadow_rate, SHADOW_TOLERANCE)
             if settings.shadow_rate and choice.engine is not choice.reference
@@ -111,8 +114,15 @@ class Scored:
         self.objective, self.num_groups = model.objective, model.num_groups
         self.label_names = model.label_names
 
+    def _ask(self, engine: acceleration.Engine, method: str) -> Floats:
+        # Not everything of XGBoost may run in several threads; oneDAL's predictions may.
+        alone = engine.name == "xgboost" or method == "contributions"
+        with self.model.lock if alone else nullcontext():
+            answer: Floats = getattr(engine, method)(self.values)
+            return answer
+
     def _combine(self, method: str) -> Any:
-        answers = [getattr(engine, method)(self.values) for engine in self.model.engines]
+        answers = [self._ask(engine, method) for engine in self.model.engines]
         if method == "predict":
             for shadow, answer in zip(self.model.shadows, answers, strict=True):
                 if shadow:
