@@ -71,7 +71,9 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
 
 def delimiter_of(text: bytes) -> bytes:
     """Return the first of DELIMITERS that the first line has outside quotes, else a comma."""
-    line = re.sub(rb'"[^"]*"', b"", first_line(text)).strip(b" ")
+    line = first_line(text).strip(b" ")
+    if b'"' in line:
+        line = re.sub(rb'"[^"]*"', b"", line)
     return next((delimiter for delimiter in DELIMITERS if delimiter in line), b",")
 
 

@@ -36,8 +36,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     text = lines_of(body)
     if not text:
         return Rows.none(schema.num_features)
-    text = re.sub(rb"\bqid:[0-9]+", b"", without_comments(text))
-    rests = [without_label(line.strip()) for line in text.split(b"\n")]
+    rests = [without_label(line.strip()) for line in without_comments(text).split(b"\n")]
     pairs = parse_pairs(rests)
     columns = pairs.indices - schema.index_base
     wrong = np.flatnonzero((columns < 0) | (columns >= schema.num_features))
@@ -83,9 +82,11 @@ def without_comments(text: bytes) -> bytes:
 
 
 def without_label(line: bytes) -> bytes:
-    """Return `line` without its first word if that is no pair."""
+    """Return the pairs of `line`, without a first word that is none, and a query id."""
     head, _, rest = line.partition(b" ")
-    return line if b":" in head else rest.lstrip()
+    if b":" not in head:
+        line = rest.lstrip()
+    return line.partition(b" ")[2].lstrip() if line.startswith(b"qid:") else line
 
 
 def parse_heads(heads: list[bytes]) -> tuple[Floats, Floats | None]:

@@ -69,6 +69,7 @@ def parse_media_type(text: str) -> MediaType:
     return MediaType(head.lower(), parameters)
 
 
+@lru_cache(maxsize=64)
 def resolve(content_type: str | None, default_format: str) -> tuple[Codec, MediaType]:
     """Return the codec of `content_type` (short names count), or of `default_format` if absent.
 

@@ -28,7 +28,8 @@ class Schema:
 @dataclass(frozen=True)
 class Table:
     """Training data. `features` is float32 [rows, columns], dense with NaN for missing cells or
-    sparse where absent means missing; the others are float32 or int [rows], or None."""
+    sparse where absent means missing; the others are float32 or int [rows], or None. `index_base`
+    is what the files called column 0; None if dense, or not known yet."""
 
     features: Floats | csr_matrix
     labels: Floats | None = None
@@ -67,7 +68,8 @@ def order_of(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
     """Return where in `found` each of the `wanted` names is. Raises ColumnsError listing the
     unknown and the lacking ones."""
     if len(found) == len(wanted) and set(found) == set(wanted):
-        return [found.index(name) for name in wanted]
+        position = {name: index for index, name in enumerate(found)}
+        return [position[name] for name in wanted]
     unknown = sorted(set(found) - set(wanted))
     lacking = [name for name in wanted if name not in set(found)]
     faults = [("unknown", unknown), ("lacking", lacking)]
