@@ -157,6 +157,16 @@ def expect_exit(backend: Docker | Local) -> None:
         raise StepError(f"the server ended with exit code {backend.exit_code()} after SIGTERM")
 
 
+def load_option() -> list[str]:
+    """Return --load where Docker builds with buildx, some of whose drivers keep the image to
+    themselves otherwise. The legacy builder refuses it, and podman may not know it."""
+    if os.environ.get("DOCKER_BUILDKIT") == "0":
+        return []
+    command = ["docker", "buildx", "version"]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return ["--load"] if b"docker/buildx" in answer.stdout else []
+
+
 class Docker:
     """The image, in containers. The data is in volumes: they work with remote daemons, SELinux
     and podman alike, and leave no files of root behind."""
@@ -176,10 +186,7 @@ class Docker:
         if not succeeds(["docker", "info"], 10):
             raise MissingToolError("the Docker daemon does not answer (docker info)")
         if self.build:
-            # Some drivers of buildx keep the image to themselves without --load.
-            modern = os.environ.get("DOCKER_BUILDKIT") != "0"
-            load = ["--load"] if modern and succeeds(["docker", "buildx", "version"]) else []
-            execute(self.report, ["docker", "build", *load, "-t", self.image, str(ROOT)])
+            execute(self.report, ["docker", "build", *load_option(), "-t", self.image, str(ROOT)])
         elif not succeeds(["docker", "image", "inspect", self.image]):
             raise StepError(f"there is no image {self.image}")
         for volume in (self.data, self.model):

@@ -238,6 +238,32 @@ def test_an_image_that_is_named_is_not_built(report: Report) -> None:
     assert (backend.image, backend.build) == ("team/x:1", False)
 
 
+@pytest.mark.parametrize(
+    ("says", "buildkit", "option"),
+    [
+        ("github.com/docker/buildx v0.20.0", None, ["--load"]),
+        ("github.com/docker/buildx v0.20.0", "0", []),
+        ("buildah 1.40", None, []),
+        ("", None, []),
+    ],
+)
+def test_load_is_asked_of_buildx_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str,
+    buildkit: str | None,
+    option: list[str],
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho '{says}'\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
+    if buildkit:
+        monkeypatch.setenv("DOCKER_BUILDKIT", buildkit)
+    assert backends.load_option() == option
+
+
 def serve_once(listener: socket.socket, replies: list[bytes]) -> None:
     """Take a connection for each reply; say 100 Continue, read the body, send the reply."""
     for reply in replies:
