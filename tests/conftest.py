@@ -34,8 +34,10 @@ def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def project_python() -> Path:
     """An environment with all that projects need; made once for a lock, kept under build/."""
-    files = sorted((ROOT / PROJECT).glob("requirements*.txt"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    names = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
+    files = [ROOT / PROJECT / name for name in names]
+    every = sorted((ROOT / PROJECT).glob("requirements*.txt"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in every)).hexdigest()[:12]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = ROOT / "build" / f"project-{version}-{digest}"
     python = folder / ("Scripts/python.exe" if WINDOWS else "bin/python")
