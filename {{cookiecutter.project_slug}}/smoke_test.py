@@ -223,8 +223,10 @@ def explain(report: Report, error: Exception, backend: Backend) -> int:
         print("  | " + line)
     text = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
     report.say(f"error: {report.step}: {text}")
-    image = f", image {backend.image}" if isinstance(backend, Docker) else ""
-    report.say(f"note: kept {LOG.name}, build/smoke{image}")
+    kept = f"{LOG.name}, build/smoke"
+    if isinstance(backend, Docker) and report.step != "build":
+        kept += f", image {backend.image}"
+    report.say(f"note: kept {kept}")
     report.say(f"note: to repeat it: python3 smoke_test.py --backend {backend.name}")
     return TOOL_MISSING if isinstance(error, MissingToolError) else FAILED
 

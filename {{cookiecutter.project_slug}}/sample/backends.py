@@ -119,7 +119,8 @@ def execute(report: Report, command: Sequence[str], **options: Any) -> list[str]
             watchdog.cancel()
     if process.returncode:
         what = " ".join(Path(word).name for word in command[:2])
-        raise StepError(f"{what} ended with exit code {process.returncode}")
+        last = next((line for line in reversed(lines) if line.strip()), "no output")
+        raise StepError(f"{what} ended with exit code {process.returncode}: {last.strip()[:300]}")
     return lines
 
 

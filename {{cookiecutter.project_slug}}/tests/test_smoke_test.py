@@ -157,7 +157,7 @@ def test_a_log_without_metrics_fails(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_is_named_and_its_last_lines_are_kept(report: Report) -> None:
     code = "import sys; [print('line', n) for n in range(40)]; sys.exit(5)"
-    with pytest.raises(StepError, match="ended with exit code 5"):
+    with pytest.raises(StepError, match="ended with exit code 5: line 39"):
         backends.execute(report, [sys.executable, "-c", code])
     assert list(report.tail) == [f"line {n}" for n in range(25, 40)]
 
