@@ -148,13 +148,13 @@ def fault_of(text: bytes, delimiter: bytes, width: int) -> DecodeError:
 
 def unquoted(text: bytes, delimiter: bytes) -> bytes:
     """Return `text` without quotes around cells. Raises DecodeError where they cannot go."""
-    lines = []
+    mark, lines = delimiter.decode(), []
     for row, cells in enumerate(split_quoted(text, delimiter), 1):
-        for column, cell in enumerate(cells, 1):
-            if not numbers.is_number(cell.encode()):
-                raise numbers.not_a_number(cell.encode(), row, column)
-        lines.append(delimiter.join(cell.strip().encode() or b"nan" for cell in cells))
-    return b"\n".join(lines)
+        line = mark.join(cell.strip() or "nan" for cell in cells)
+        if line.count(mark) != max(len(cells) - 1, 0) or "\n" in line:
+            raise DecodeError("a cell holds a delimiter or a line break", row=row)
+        lines.append(line)
+    return "\n".join(lines).encode()
 
 
 def split_quoted(text: bytes, delimiter: bytes) -> list[list[str]]:
