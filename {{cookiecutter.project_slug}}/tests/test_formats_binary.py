@@ -1,21 +1,17 @@
-"""npy, Parquet and RecordIO requests become the model's matrix, or a clear fault."""
+"""npy and RecordIO requests become the model's matrix, or a clear fault."""
 
 from __future__ import annotations
 
 import io
 import pickle
 import struct
-import sys
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from decoding import NAN, rows, same
 
-from formats import Schema
-from formats.errors import ColumnsError, DecodeError, MediaTypeError
+from formats.errors import ColumnsError, DecodeError
 from formats.recordio import Record, frame
 
 RECORDIO = "application/x-recordio-protobuf"
@@ -39,12 +35,6 @@ def record(
     tensor.keys.extend(keys)
     tensor.shape.extend([shape] if shape else [])
     return frame(message.SerializeToString())
-
-
-def parquet(columns: dict[str, list[Any]]) -> bytes:
-    stream = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), stream)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -97,38 +87,6 @@ def test_npy_of_every_number_type_is_read(dtype: str, order: Any) -> None:
 def test_npy_that_is_no_matrix_of_numbers_is_refused(body: bytes) -> None:
     with pytest.raises(DecodeError, match="Loading npy data failed"):
         rows(body, "application/x-npy")
-
-
-def test_parquet_columns_are_taken_by_name() -> None:
-    body = parquet({"c": [3, None], "a": [True, False], "b": [0.5, NAN]})
-    same(rows(body, "application/x-parquet"), [[1, 0.5, 3], [0, NAN, NAN]])
-    same(rows(body, "application/x-parquet", Schema(3)), [[3, 1, 0.5], [NAN, 0, NAN]])
-    with pytest.raises(ColumnsError, match="unknown: d; lacking: c"):
-        rows(parquet({"a": [1], "b": [2], "d": [3]}), "application/x-parquet")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"PAR1" * 4,
-        b"x",
-        parquet({"a": [1], "b": ["x"], "c": [3]}),
-        parquet({"a": [1], "b": [2], "c": [float("inf")]}),
-        parquet({"a": [1], "b": [[2]], "c": [3]}),
-        parquet({"a": [1], "b": [2], "c": [3]})[:-30] + bytes(30),
-    ],
-)
-def test_parquet_that_is_no_numbers_is_refused(body: bytes) -> None:
-    with pytest.raises(DecodeError, match="Loading parquet data failed"):
-        rows(body, "application/x-parquet")
-
-
-def test_parquet_without_pyarrow_tells_the_command_that_adds_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(MediaTypeError, match=r"PARQUET=1"):
-        rows(b"PAR1", "application/x-parquet")
 
 
 @pytest.mark.parametrize("kind", ["float32_tensor", "float64_tensor", "int32_tensor"])

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.datasets import dump_svmlight_file
@@ -211,20 +209,6 @@ def test_libsvm_faults_name_file_and_row(tmp_path: Path, content: str, fault: st
     with pytest.raises(DecodeError) as caught:
         read_channel(tmp_path, "libsvm", "csv")
     assert str(caught.value).startswith(f"{tmp_path.name}/f.svm: {fault}")
-
-
-def test_parquet_keeps_names_and_nulls(tmp_path: Path) -> None:
-    columns = {"y": LABELS} | {name: FEATURES[:, i] for i, name in enumerate(NAMES)}
-    table = pyarrow.table({name: pyarrow.array(c, from_pandas=True) for name, c in columns.items()})
-    pyarrow.parquet.write_table(table.slice(0, 200), tmp_path / "a.parquet", row_group_size=64)
-    shuffled = table.select(["y", *reversed(NAMES)])
-    pyarrow.parquet.write_table(shuffled.slice(200), tmp_path / "b.parquet")
-    found = read_channel(tmp_path, "application/x-parquet", "csv")
-    same(found)
-    assert found.names == NAMES
-    write(tmp_path / "c.parquet", "1,2,3")
-    with pytest.raises(DecodeError, match=r"c\.parquet: no Parquet file"):
-        read_channel(tmp_path, "parquet", "csv")
 
 
 @pytest.mark.parametrize("sparse", [False, True])

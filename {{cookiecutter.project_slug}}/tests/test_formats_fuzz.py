@@ -13,7 +13,7 @@ import pytest
 from decoding import NAMED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_formats_binary import RECORDIO, npy, parquet, record
+from test_formats_binary import RECORDIO, npy, record
 from test_formats_json import BY_NAME, DENSE, FEATURES, SPARSE
 
 import formats
@@ -27,7 +27,6 @@ SEEDS = {
     "application/json": [json.dumps({"instances": form}).encode() for form in FORMS],
     "application/jsonlines": ["\n".join(map(json.dumps, form)).encode() for form in FORMS],
     "application/x-npy": [npy(np.zeros((2, 3))), npy(np.zeros(3, "<i4"))],
-    "application/x-parquet": [parquet({"a": [1, None], "b": [0.5, 1], "c": [True, False]})],
     RECORDIO: [
         record([1, 2, 3]) + record([4, 5, 6], kind="float64_tensor", shape=3),
         record([7, 8], (2, 0)) + record([], shape=3),
