@@ -74,15 +74,16 @@ class XGBoostEngine:
 
     def contributions(self, rows: Floats) -> Floats:
         """See `Engine`."""
-        values = self.booster.predict(
-            self._matrix(checked(rows, self)), pred_contribs=True, validate_features=False
-        )
+        matrix = self._matrix(checked(rows, self))
+        values = self.booster.predict(matrix, pred_contribs=True, validate_features=False)
         groups = () if self.num_groups == 1 else (self.num_groups,)
-        return np.asarray(values, np.float32).reshape(-1, *groups, self.num_features + 1)
+        return np.asarray(values, np.float32).reshape(len(rows), *groups, self.num_features + 1)
 
     def _run(self, rows: Floats, kind: str) -> Floats:
         rows = checked(rows, self)
-        if self._in_place and len(rows):
+        if not len(rows):  # XGBoost forgets the groups then
+            return self._run(np.zeros((1, self.num_features), np.float32), kind)[:0]
+        if self._in_place:
             answer = self.booster.inplace_predict(rows, predict_type=kind, validate_features=False)
         else:
             answer = self.booster.predict(

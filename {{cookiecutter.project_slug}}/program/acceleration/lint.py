@@ -28,7 +28,10 @@ REFUSED: tuple[Rule, ...] = (
         lambda model: model.vector_leaves,
         "leaves hold vectors (multi_strategy=multi_output_tree), which oneDAL does not know",
     ),
-    (lambda model: not model.trees, "the model has no trees yet: nothing to accelerate"),
+    (
+        lambda model: model.booster != "gblinear" and not model.trees,
+        "the model has no trees yet: nothing to accelerate",
+    ),
 )
 
 # Beyond what daal4py's own converter accepts: right by the same arithmetic, but rehearsed first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ PROBABILITY = 1e-6  # largest difference, absolute
 RELATIVE = 1e-5  # largest difference of margins and rates, relative
 CONTRIBUTION = 1e-4  # of SHAP values, relative: XGBoost's own add up no closer
 SHAP_ROWS = 4
+WORST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ def difference(answer: Floats, expected: Floats, absolute: bool) -> float:
 
     A sum that cancels to nearly zero is measured against the median magnitude beside it, since
     float32 keeps no more. Values that are equal, infinite or NaN on both sides differ by nothing;
-    another shape, or NaN on one side, by infinity.
+    another shape, or NaN on one side, by the largest float (JSON has no infinity).
     """
     if answer.shape != expected.shape:
-        return float("inf")
+        return WORST
     left, right = answer.astype(np.float64), expected.astype(np.float64)
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     if same.all():
@@ -52,7 +54,7 @@ def difference(answer: Floats, expected: Floats, absolute: bool) -> float:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         gap = np.abs(left - right) / (1.0 if absolute else scale)
     gap[same] = 0.0
-    return float(np.nan_to_num(gap, nan=np.inf).max())
+    return float(np.nan_to_num(gap, nan=WORST, posinf=WORST).max())
 
 
 def tolerance(objective: str) -> float:
