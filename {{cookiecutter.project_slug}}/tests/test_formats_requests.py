@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from decoding import NAN, rows, same
 
+import formats
 from formats import Schema
 from formats.errors import ColumnsError, DecodeError, MediaTypeError
 
@@ -141,3 +142,9 @@ def test_a_small_sparse_body_cannot_fill_the_memory() -> None:
     wide = Schema(1_000_000)
     with pytest.raises(DecodeError, match="send fewer rows"):
         rows(b"1\n" * 1000 + b"1:1", "text/libsvm", wide)
+
+
+def test_rows_carry_the_names_of_the_model_in_every_format() -> None:
+    for body, content_type in ((b"1,2,3", "text/csv"), (b"[[1,2,3]]", "application/json")):
+        assert formats.decode(body, content_type, NAMED, "csv").names == NAMED.feature_names
+        assert formats.decode(body, content_type, Schema(3), "csv").names is None

@@ -30,7 +30,7 @@ __all__ = [
 
 
 def decode(body: bytes, content_type: str | None, schema: Schema, default_format: str) -> Rows:
-    """Return the rows of a request in the order of the model's columns.
+    """Return the rows of a request in the order of the model's columns, and under their names.
 
     An empty body has no rows. Raises MediaTypeError, DecodeError (with the row and column where
     one is at fault) or ColumnsError (the rows do not have the model's columns).
@@ -50,7 +50,7 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
             expected=schema.num_features,
             found=found,
         )
-    return rows
+    return rows if rows.names is schema.feature_names else Rows(rows.values, schema.feature_names)
 
 
 def loading_failed(

@@ -46,7 +46,7 @@ class Table:
 @dataclass(frozen=True)
 class Rows:
     """A request's rows: float32 [rows, columns], C-contiguous, NaN where a cell is missing, and
-    the names of the columns where the request gave them."""
+    the names of the columns where they are known."""
 
     values: Floats
     names: tuple[str, ...] | None = None
