@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from decoding import NAN, rows, same
+from decoding import NAMED, NAN, rows, same
 
 import formats
 from formats import Schema
