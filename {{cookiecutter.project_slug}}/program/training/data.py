@@ -20,8 +20,8 @@ from container.failures import UserError
 from formats.errors import FormatError
 from formats.files import files_of, iterate_channel, read_channel
 from formats.table import Table
+from training.chosen import Hyperparameters
 from training.external import Reader, densify, spill
-from training.hyperparameters import Hyperparameters
 
 PROBE_ROWS = 256  # kept beside the model, for the parity check at load
 
@@ -125,13 +125,12 @@ def grouped(table: Table) -> Table:
         return table
     log.info("note: rows are sorted by query id")
     order = np.argsort(ids, kind="stable")
-    return Table(
+    return dataclasses.replace(
+        table,
         features=table.features[order],
         labels=None if table.labels is None else table.labels[order],
         weights=None if table.weights is None else table.weights[order],
         query_ids=ids[order],
-        names=table.names,
-        index_base=table.index_base,
     )
 
 

@@ -12,7 +12,7 @@ from xgboost import collective
 
 from training import metrics
 from training.checkpoints import Checkpoints, History
-from training.hyperparameters import Hyperparameters
+from training.chosen import Hyperparameters
 
 Matrices = dict[str, xgboost.DMatrix]  # "train" first, then "validation"
 SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from container.failures import UserError
 from formats.table import Table
-from training.hyperparameters import Hyperparameters
+from training.chosen import Hyperparameters
 
 Test = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 RULES: dict[

@@ -26,8 +26,8 @@ from formats.media import resolve
 from formats.table import Table
 from settings import PROJECT, Settings
 from training import data, report
+from training.chosen import Hyperparameters
 from training.fit import Fit, Matrices
-from training.hyperparameters import Hyperparameters
 
 PACKAGES = ("xgboost-cpu", "xgboost", "scikit-learn-intelex", "numpy", "scikit-learn")
 PARITY_SECONDS = 600

@@ -23,10 +23,11 @@ from container.paths import Paths
 from formats.table import Table
 from training import crossvalidation, data, labels, outputs, shards
 from training.checkpoints import VOLATILE, Checkpoints
+from training.chosen import Hyperparameters
 from training.cluster import Cluster
 from training.environment import export
 from training.fit import Fit, Matrices, fit
-from training.hyperparameters import Hyperparameters, parse
+from training.hyperparameters import parse
 from training.job import Stop, abort, classify
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,163 @@
+"""Several hosts as processes on the loopback network: 127.0.0.1, 127.0.0.2, ..."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_job import Job, csv_text, labels_for, numbers
+
+from training.links import PORT
+
+ROWS = 1800
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8"),
+]
+Parts = list[np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def _free_port() -> None:
+    """Wait until the port of the last test's first host is free again."""
+    for _ in range(50):
+        try:
+            socket.create_server(("127.0.0.1", PORT)).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+
+
+def hosts(base: Path, train: Parts, validation: Parts, **hyperparameters: str) -> list[Job]:
+    """Return a job for each host, whose channels hold the rows numbered by `train[i]`..."""
+    names = tuple(f"127.0.0.{number + 1}" for number in range(len(train)))
+    options = {"num_round": "10", "objective": "binary:logistic", "nthread": "1"}
+    rows, score = numbers(ROWS, 0)
+    labels = labels_for("binary:logistic", score)
+    jobs = []
+    for name, mine, other in zip(names, train, validation, strict=True):
+        job = Job(base / name, {**options, **hyperparameters}, hosts=names, host=name)
+        for channel, index in (("train", mine), ("validation", other)):
+            if len(index):
+                job.put(channel, "part.csv", csv_text(labels[index], rows[index]))
+        jobs.append(job)
+    return jobs
+
+
+def run(jobs: list[Job]) -> list[tuple[int, str]]:
+    processes = [job.start() for job in jobs]
+    logs = [process.communicate(timeout=120)[0] for process in processes]
+    return [(process.returncode, log) for process, log in zip(processes, logs, strict=True)]
+
+
+def shards(count: int, of: int = ROWS) -> tuple[Parts, Parts]:
+    """Return the training and the validation rows of each of `count` hosts."""
+    train, valid = np.arange(of * 2 // 3), np.arange(of * 2 // 3, of)
+    return [train[n::count] for n in range(count)], [valid[n::count] for n in range(count)]
+
+
+def last_loss(log: str) -> float:
+    return float(re.findall(r"validation-logloss:([\d.]+)", log)[-1])
+
+
+def alone(base: Path, train: np.ndarray, valid: np.ndarray) -> float:
+    """Return the validation loss of one host that has all rows."""
+    job = hosts(base, [train], [valid])[0]
+    job.hosts = ("127.0.0.1",)
+    return last_loss(job.run().log)
+
+
+def agreed(outcomes: list[tuple[int, str]]) -> bool:
+    digests = {found for _, log in outcomes for found in re.findall(r"sha256 (\w+)", log)}
+    return len(digests) == 1
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path, count: int) -> None:
+    train, valid = shards(count)
+    jobs = hosts(tmp_path, train, valid)
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [0] * count, outcomes
+    assert agreed(outcomes)
+    saved = [(job.base / "model" / "xgboost-model").exists() for job in jobs]
+    assert saved == [True] + [False] * (count - 1)
+    expected = alone(tmp_path / "alone", np.concatenate(train), np.concatenate(valid))
+    assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.01)
+
+
+def test_replicated_hosts_train_as_on_repeated_rows(tmp_path: Path) -> None:
+    (train,), (valid,) = shards(1)
+    outcomes = run(hosts(tmp_path, [train, train], [valid, valid]))
+    assert [code for code, _ in outcomes] == [0, 0], outcomes
+    expected = alone(tmp_path / "alone", np.tile(train, 2), np.tile(valid, 2))
+    assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("empty", [0, 2])
+def test_a_host_without_data_drops_out(tmp_path: Path, empty: int) -> None:
+    train, valid = shards(2)
+    for parts in (train, valid):
+        parts.insert(empty, np.array([], int))
+    jobs = hosts(tmp_path, train, valid)
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [0, 0, 0], outcomes
+    assert "it drops out" in outcomes[empty][1]
+    assert agreed(outcomes)
+    first = 1 if empty == 0 else 0
+    assert [(job.base / "model" / "xgboost-model").exists() for job in jobs] == [
+        number == first for number in range(3)
+    ]
+
+
+def test_only_one_host_with_validation_data_is_enough(tmp_path: Path) -> None:
+    train, _ = shards(2)
+    valid = np.arange(1200, 1800)
+    outcomes = run(hosts(tmp_path, train, [np.array([], int), valid], eval_metric="logloss,f1"))
+    assert [code for code, _ in outcomes] == [0, 0], outcomes
+    assert "#011validation-f1:0." in outcomes[0][1]
+
+
+def test_bad_data_on_one_host_ends_all_with_its_reason(tmp_path: Path) -> None:
+    train, valid = shards(3)
+    jobs = hosts(tmp_path, train, valid)
+    jobs[1].put("train", "bad.csv", "1,2,oops,4,5,6,7\n")
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [1, 1, 1], outcomes
+    assert "bad.csv" in jobs[1].failure
+    for job in (jobs[0], jobs[2]):
+        assert job.failure.startswith("UserError: host 127.0.0.2: ")
+        assert "bad.csv" in job.failure
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_host_that_dies_ends_the_job_everywhere(tmp_path: Path, dead: int) -> None:
+    jobs = hosts(tmp_path, *shards(3), num_round="100000")
+    processes = [job.start() for job in jobs]
+    assert processes[0].stdout is not None
+    while not processes[0].stdout.readline().startswith("[2]"):
+        assert processes[0].poll() is None
+    processes[dead].kill()
+    began = time.monotonic()
+    for process in processes:
+        process.communicate(timeout=60)
+    assert time.monotonic() - began < 60
+    for number, job in enumerate(jobs):
+        if number != dead:
+            assert processes[number].returncode == 3
+            assert job.failure == f"PlatformError: host 127.0.0.{dead + 1} was lost"
+
+
+def test_a_host_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    jobs = hosts(tmp_path, *shards(2))
+    second: subprocess.Popen[str] = jobs[1].start()
+    time.sleep(6)
+    first = jobs[0].start()
+    for process in (first, second):
+        process.communicate(timeout=120)
+    assert (first.returncode, second.returncode) == (0, 0)
