@@ -1,6 +1,6 @@
 """Send one request again and again until the server stops; report what became of each.
 
-    python sample/load.py URL CONTENT_TYPE BODY_FILE < /dev/null
+    python sample/load.py URL CONTENT_TYPE BODY_FILE
 
 Each request asks for `100 Continue` before it sends its body. A server that said so has taken the
 request, so from there on a missing answer is a lost one; a connection refused before is not.
