@@ -7,6 +7,7 @@ and one request. Where threads help (several models, or no nginx in front) it ha
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -56,6 +57,11 @@ loglevel = "warning" if _config.log_level == "INFO" else _config.log_level.lower
 limit_request_line = 0  # nginx, or MAX_CONTENT_LENGTH, limits what a client may send
 limit_request_field_size = 0
 limit_request_fields = 1000
+
+
+def when_ready(server: Any) -> None:
+    """Keep the garbage collector off what is loaded, so that workers go on sharing its pages."""
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:
