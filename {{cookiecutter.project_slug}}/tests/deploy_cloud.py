@@ -118,7 +118,7 @@ class Cloud:
     """The stand-in's handle: run commands, look at state."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capsys = folder, capsys
+        self.folder, self.capsys, self.path = folder, capsys, os.environ["PATH"]
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the stand-in."""
@@ -181,6 +181,7 @@ def cloud(
         "DOCKER_IMAGE_ID": "sha256:" + "12" * 32,
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
     }
+    found = Cloud(tmp_path, capsys)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     shared = SimpleNamespace(Session=lambda region_name: started()[1])
@@ -190,7 +191,6 @@ def cloud(
     docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "part-1.csv").write_text("1,0.5,2\n0,1.5,3\n")
-    found = Cloud(tmp_path, capsys)
     reset = urllib.request.Request(f"{started()[0]}/moto-api/reset", method="POST")
     urllib.request.urlopen(reset).close()
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})

@@ -48,6 +48,7 @@ def execute(cloud: Cloud, classes: int, *words: str) -> tuple[Platform, list[str
     cloud.run("push")
     cloud.run("pipeline", "--set", "num_round=20", *words)
     found = cloud.client("sagemaker").describe_pipeline(PipelineName="demo")
+    os.environ["PATH"] = cloud.path  # the real docker, until the fixture ends
     folder = cloud.folder / "steps"
     folder.mkdir()
     platform = Platform(found["PipelineDefinition"], folder, started()[1].client, classes)

@@ -22,7 +22,8 @@ from formats.table import Schema
 from inference.errors import StartError
 from settings import Settings
 
-OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE}
+ARCHIVE = "model.tar.gz"  # SageMaker's SDK in local mode unpacks it beside itself
+OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE, ARCHIVE}
 VOTING = ("multi:softmax", "binary:hinge")  # their predictions are labels: no mean of those
 
 SHADOW_TOLERANCE = 1e-5  # absolute for probabilities, else relative
