@@ -66,12 +66,12 @@ def choose(
     try:
         if mode == "off":
             raise _Refusal("ACCELERATION=off")
-        engine, base = _prove(reference, probe_rows, report)
+        proven, base = _prove(reference, probe_rows, report)
         if measure:
-            report["speed"] = speed.compare(engine, reference, base)
-        reason = "oneDAL gives XGBoost's answers on every probe"
-    except _Refusal as refusal:
-        reason = str(refusal)
+            report["speed"] = speed.compare(proven, reference, base)
+        engine, reason = proven, "oneDAL gives XGBoost's answers on every probe"
+    except Exception as error:  # whatever goes wrong with oneDAL, XGBoost can still serve
+        reason = str(error) if isinstance(error, _Refusal) else _unforeseen(error)
         if mode == "require":
             raise AccelerationError(f"ACCELERATION=require, but {reason}") from None
     engine.why = reason
@@ -105,11 +105,7 @@ def _prove(
     reference: XGBoostEngine, rows: Floats | None, report: dict[str, Any]
 ) -> tuple[OneDALEngine, Floats]:
     """Return a oneDAL engine that passed every check, and plain rows. Raises _Refusal."""
-    booster = reference.booster
-    try:
-        model = document.read(booster)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise _Refusal(f"the saved model has an unknown form ({error!r})") from None
+    model = document.read(reference.booster)
     report["trees"] = len(model.trees)
     report["lint"] = lint.refusals(model)
     if report["lint"]:
@@ -117,11 +113,14 @@ def _prove(
     if absent := lint.platform_reason():
         raise _Refusal(absent)
     report["rehearsed"] = lint.risks(model)
-    if report["rehearsed"] and (failure := isolation.rehearse(booster)):
+    if report["rehearsed"] and (failure := isolation.rehearse(reference.booster)):
         raise _Refusal(failure)
-    engine = _convert(model, reference)
+    import daal4py  # noqa: F401  (loaded now, to be limited to one thread before it is used)
+
+    limit_onedal()
+    engine = conversion.convert(model, reference)
     cases = probes.cases(model, rows, reference.missing)
-    results = parity.check(engine, booster, cases, reference.missing)
+    results = parity.check(engine, reference.booster, cases, reference.missing)
     report["parity"] = parity.table(results)
     report["largest_difference"] = max(result.prediction for result in results)
     if failed := [result for result in results if not result.ok]:
@@ -134,12 +133,8 @@ def _prove(
     return engine, cases[0][1]
 
 
-def _convert(model: document.Document, reference: XGBoostEngine) -> OneDALEngine:
-    """Return the converted engine. Any failure, an import's included, is a reason to fall back."""
-    try:
-        import daal4py  # noqa: F401  (loaded here, limited to one thread before it is used)
-
-        limit_onedal()
-        return conversion.convert(model, reference)
-    except Exception as error:
-        raise _Refusal(f"oneDAL cannot take the model: {type(error).__name__}: {error}") from None
+def _unforeseen(error: Exception) -> str:
+    """Return an error as a reason, on one line; the log keeps the rest at level debug."""
+    log.debug("oneDAL was given up", exc_info=error)
+    line = str(error).strip().partition("\n")[0]
+    return f"oneDAL or its check failed: {type(error).__name__}: {line}"

@@ -52,7 +52,8 @@ def _at_splits(document: Document, count: int, random: np.random.Generator) -> F
     for column in np.unique(features):
         at = np.unique(values[features == column])
         below, above = np.nextafter(at, np.float32(-np.inf)), np.nextafter(at, np.float32(np.inf))
-        pool = random.permutation(np.concatenate([at, below, above]))
+        near = np.concatenate([at, below, above])
+        pool = random.permutation(near[np.isfinite(near)])
         rows[:, column] = random.permutation(pool[np.arange(count) % len(pool)])
     return rows
 
