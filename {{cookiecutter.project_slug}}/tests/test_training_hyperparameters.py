@@ -145,6 +145,7 @@ def test_the_job_wins_over_the_project_with_a_note() -> None:
         ({"tree_method": "exact", "max_leaves": "8"}, "not exact"),
         ({"eval_metric": "accuracy"}, "needs a binary: or multi: objective"),
         ({"eval_metric": "mlogloss"}, "needs a multi: objective"),
+        ({"eval_metric": "r2", "objective": "multi:softmax", "num_class": "3"}, "one number"),
         ({"eval_metric": "aft-nloglik"}, "survival:aft"),
         ({"objective": "binary:logistic", "base_score": "2"}, "between 0 and 1"),
         ({"objective": "binary:logistic", "label_names": "a,b,c"}, "3 names for 2 classes"),

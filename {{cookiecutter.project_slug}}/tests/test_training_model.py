@@ -56,6 +56,35 @@ def test_a_run_repeats_to_the_bit_and_logs_what_tuning_jobs_read(tmp_path: Path)
     assert "NaN" not in json.dumps(jobs[0].output("metrics.json"))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "reg:quantileerror", "quantile_alpha": "[0.1, 0.9]"},
+        {"objective": "survival:aft"},
+        {"objective": "survival:cox", "eval_metric": "cox-nloglik"},
+        {"objective": "binary:hinge", "eval_metric": "error@0.3,accuracy"},
+        {"objective": "reg:squarederror", "monotone_constraints": "(1,0,0,0,0,0)"},
+        {"objective": "reg:squarederror", "interaction_constraints": "[[0,1],[2,3]]"},
+        {"objective": "reg:tweedie", "tweedie_variance_power": "1.3", "eval_metric": "mse,r2"},
+        {"objective": "reg:squarederror", "booster": "gblinear"},
+        {"objective": "multi:softmax", "num_class": "3", "eval_metric": "f1,merror"},
+        {"objective": "multi:softprob", "num_class": "3", "multi_strategy": "multi_output_tree"},
+    ],
+    ids=lambda options: " ".join(options.values()),
+)
+def test_every_family_of_objectives_trains_and_reports(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    job = simple_job(tmp_path, **{"num_round": "4", **options})
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    scores = job.output("metrics.json")["metrics"]
+    wanted = {name.split("@")[0] for name in options.get("eval_metric", "").split(",")}
+    found = {name.split("-", 1)[1].split("@")[0] for name in scores}
+    assert found == wanted or (wanted == {""} and found)
+    assert "Metrics" in (tmp_path / "output" / "data" / "report.html").read_text()
+
+
 def test_early_stopping_without_a_metric_keeps_the_best_model(tmp_path: Path) -> None:
     job = simple_job(tmp_path, num_round="200", early_stopping_rounds="5", eta="0.9")
     log = job.run().log

@@ -16,6 +16,7 @@ from xgboost.tracker import RabitTracker
 from container import failures
 from container.configuration import Resources
 from container.failures import AlgorithmError, ContainerError, PlatformError, UserError
+from training.job import classify
 from training.links import SILENCE_SECONDS, Hub, Link, Message, connect
 
 DAY_SECONDS = 24 * 3600  # for XGBoost's own time limit: links notice a lost host much sooner
@@ -63,8 +64,9 @@ class Cluster:
             with collective.CommunicatorContext(**arguments):
                 yield
         except XGBoostError as problem:
-            time.sleep(SILENCE_SECONDS + 5)  # the link tells which host was lost, and ends this one
-            raise PlatformError(f"the collective of the hosts failed: {problem}") from problem
+            if isinstance(classify(problem), PlatformError):
+                time.sleep(SILENCE_SECONDS + 5)  # for the link to tell which host was lost, and end
+            raise
 
     def leave(self, error: ContainerError | None = None) -> None:
         """Say that this host is done, or why it failed; the first host waits for the others."""

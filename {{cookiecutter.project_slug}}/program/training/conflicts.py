@@ -94,6 +94,8 @@ def _check_metrics(chosen: Hyperparameters) -> list[str]:
             faults.append(f"eval_metric={metric} needs a number after @")
         elif name in CLASS_METRICS and not classifies:
             faults.append(f"eval_metric={name} needs a binary: or multi: objective")
+        elif name in NUMBER_METRICS and not _single(chosen):
+            faults.append(f"eval_metric={name} needs an objective with one number a row")
         elif name in {"f1_binary", "precision", "recall"} and (chosen["num_class"] or 2) > 2:
             faults.append(f"eval_metric={name} is for two classes: use {name.split('_')[0]}_macro")
         elif name in {"merror", "mlogloss"} and not chosen["num_class"]:
@@ -103,6 +105,12 @@ def _check_metrics(chosen: Hyperparameters) -> list[str]:
         ):
             faults.append(f"eval_metric={name} needs objective=survival:aft")
     return faults
+
+
+def _single(chosen: Hyperparameters) -> bool:
+    """Whether the objective has a label and a prediction that is one number."""
+    quantiles = str(chosen["quantile_alpha"]).count(",")
+    return not quantiles and not chosen.objective.startswith(("multi:", "survival:aft"))
 
 
 CHECKS: tuple[Callable[[Hyperparameters], list[str]], ...] = (

@@ -119,6 +119,8 @@ def classify(problem: BaseException) -> ContainerError:
     """Return the failure that an exception means to the person who started the job."""
     if isinstance(problem, ContainerError):
         return problem
+    if isinstance(problem, SystemExit):
+        return PlatformError("the job was stopped")
     if isinstance(problem, MemoryError):
         return PlatformError(
             "out of memory: use an instance with more, or the hyperparameter external_memory=true"

@@ -24,7 +24,7 @@ PAGE = Template("""<!doctype html>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1000px;
   margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
 table { border-collapse: collapse; margin: .6rem 0; }
 th, td { border-bottom: 1px solid #dde3ea; padding: .25rem .8rem .25rem 0; text-align: left;
   vertical-align: top; }
@@ -58,7 +58,7 @@ def render(
         "Learning curves": _curves(trained),
         f"Predictions on {channel}": _fit_of(labels, predictions, facts),
         "Feature importance": _importance(trained, facts["names"]),
-        "Serving: parity and speed": _table(_flat(parity)),
+        "Serving: parity and speed": _parity(parity),
         "Hyperparameters": _table(list(facts["hyperparameters"].items())),
     }
     body = "".join(f"<h2>{escape(name)}</h2>\n{html}\n" for name, html in sections.items() if html)
@@ -73,7 +73,7 @@ def render(
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f'<td class="n">{value:.6g}</td>'
-    if isinstance(value, int | np.integer):
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f'<td class="n">{value}</td>'
     return f"<td>{escape(str(value))}</td>"
 
@@ -84,16 +84,19 @@ def _table(rows: list[tuple[Any, ...]], head: tuple[str, ...] = ()) -> str:
     return f"<table>{top}{body}</table>" if rows else ""
 
 
-def _flat(document: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Return the leaves of a JSON document with the path to each."""
-    if isinstance(document, dict):
-        pairs = [(f"{prefix}{key}", value) for key, value in document.items()]
-    elif isinstance(document, list) and any(isinstance(entry, dict) for entry in document):
-        pairs = [(f"{prefix}{number}", value) for number, value in enumerate(document)]
-    else:
-        value = ", ".join(map(str, document)) if isinstance(document, list) else document
-        return [(prefix.removesuffix("."), value)]
-    return [leaf for key, value in pairs for leaf in _flat(value, f"{key}.")]
+def _parity(parity: dict[str, Any]) -> str:
+    """Show the report of the engine's choice: single facts, then a table for each list."""
+    facts: list[tuple[Any, ...]] = []
+    tables = ""
+    for name, value in parity.items():
+        if isinstance(value, dict):
+            facts += [(f"{name}: {key}", entry) for key, entry in value.items()]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            rows = [tuple(entry.values()) for entry in value]
+            tables += f"<h3>{escape(name)}</h3>" + _table(rows, tuple(value[0]))
+        elif value not in (None, []):
+            facts.append((name, ", ".join(map(str, value)) if isinstance(value, list) else value))
+    return _table(facts) + tables
 
 
 def _by_metric(trained: Fit) -> dict[str, list[str]]:
