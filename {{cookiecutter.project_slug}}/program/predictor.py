@@ -56,7 +56,7 @@ class ScoringService:
         """Load the model. A broken one is a reason for 503s, not for dying again and again."""
         try:
             self.model = models.load(folder, self.settings)
-        except (acceleration.ModelFileError, UserError) as error:
+        except (acceleration.ModelFileError, UserError, OSError) as error:
             self.failure = f"the model cannot be served: {error}"
             log.error("error: %s", self.failure)
 

@@ -228,10 +228,14 @@ def local_command(base: Path, port: int, environ: dict[str, str], nginx: bool) -
 
 
 def docker_command(image: str, base: Path, port: int, environ: dict[str, str]) -> dict[str, Any]:
-    """Return how to start `serve` in a container as SageMaker would, and more strictly."""
+    """Return how to start `serve` in a container as SageMaker would, and more strictly.
+
+    CONTRACT_OPTIONS may hold more options of `docker run`, such as --user=1000.
+    """
     options = [f"-e{key}={value}" for key, value in environ.items()]
     options += [f"-p{port}:8080", f"-v{base}:/opt/ml:ro", "--read-only", "--tmpfs=/tmp"]
-    return {"args": ["docker", "run", "--rm", "--init=false", *options, image, "serve"]}
+    options += os.environ.get("CONTRACT_OPTIONS", "").split()
+    return {"args": ["docker", "run", "--rm", *options, image, "serve"]}
 
 
 def start_server(base: Path, *, nginx: bool = True, **environ: str) -> Server:

@@ -153,6 +153,18 @@ class Scored:
         return result
 
 
+def probe_rows(path: Path) -> Floats | None:
+    """Return the rows that training kept for the parity check; None when there are none to use."""
+    if not path.is_file():
+        return None
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        log.warning("%s cannot be read (%s): the parity check does without", path.name, error)
+        return None
+    return np.ascontiguousarray(rows, np.float32)
+
+
 def load(path: Path, settings: Settings) -> Model:
     """Load a model folder and choose the engines.
 
@@ -169,8 +181,7 @@ def load(path: Path, settings: Settings) -> Model:
             f"program/features.py is {features.VERSION!r}: train again, or serve the image "
             "that trained the model"
         )
-    probe = folder / artifact.PROBE_FILE
-    rows = np.load(probe, allow_pickle=False) if probe.is_file() else None
+    rows = probe_rows(folder / artifact.PROBE_FILE)
     choices = []
     for file in files:
         booster = acceleration.load_booster(file)
