@@ -165,6 +165,10 @@ class Aws:
             self.change("s3", "put_bucket_tagging", **tags)
         return name
 
+    def made(self, arn: str) -> bool:
+        """Tell whether a resource of SageMaker is this project's, by its tags."""
+        return self.ours(list(self.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)))
+
     def ours(self, tags: list[dict[str, str]]) -> bool:
         """Tell whether `tags` hold all of this project's."""
         return all(tag in tags for tag in self.settings.tags)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import parsers
 import settings
 from deploy import ROOT
 
@@ -95,9 +96,9 @@ def add_flags(parser: argparse._ArgumentGroup) -> None:
 
 def _convert(name: str, value: Any, kind: str) -> Any:
     """Return `value` as the setting's type. Raises DeployError that names the setting."""
-    parsers: dict[str, Callable[[str], Any]]
-    parsers = {"bool": settings.flag, "int": settings.integer(0), "str": settings.plain}
-    parse = parsers[kind]
+    by_kind: dict[str, Callable[[str], Any]]
+    by_kind = {"bool": parsers.flag, "int": parsers.integer(0), "str": parsers.plain}
+    parse = by_kind[kind]
     try:
         return parse(str(value))
     except ValueError:

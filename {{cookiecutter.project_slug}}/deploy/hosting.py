@@ -16,10 +16,11 @@ def trained(aws: Aws, job: str = "") -> tuple[str, str, Document]:
     """Return image, model.tar.gz and description of the completed `job`, default: the newest."""
     if not job:
         query = {"NameContains": named(aws.settings.name, "x" * 10)[:-10]}
-        query |= {"StatusEquals": "Completed", "SortBy": "CreationTime", "SortOrder": "Descending"}
+        query |= {"StatusEquals": "Completed"}
         pages = aws.pages("sagemaker", "list_training_jobs", "TrainingJobSummaries", **query)
-        newest = max(pages, key=lambda one: one["CreationTime"], default=None)
-        job = newest["TrainingJobName"] if newest else ""
+        newest_first = sorted(pages, key=lambda one: one["CreationTime"], reverse=True)
+        newest = (one for one in newest_first if aws.made(one["TrainingJobArn"]))
+        job = next(newest, {"TrainingJobName": ""})["TrainingJobName"]
     found = aws.find("sagemaker", "describe_training_job", TrainingJobName=job) if job else None
     if not found or found["TrainingJobStatus"] != "Completed":
         raise DeployError(f"no completed training job {job}; run: python -m deploy train")

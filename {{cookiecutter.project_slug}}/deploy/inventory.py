@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.aws import Aws, named
 from deploy.hosting import SCALING, packages, scalable_target
+from deploy.pipeline import executions
 
 Call = tuple[str, str, dict[str, Any]]  # service, operation, parameters
 
@@ -43,11 +44,8 @@ def _removal(aws: Aws, noun: str, word: str, name: str, running: bool) -> list[C
     if noun == "endpoint" and scalable_target(aws):
         calls.append((SCALING, "deregister_scalable_target", aws.request("scalable")))
     if noun == "pipeline":
-        key = "PipelineExecutionSummaries"
-        for run in aws.pages("sagemaker", "list_pipeline_executions", key, PipelineName=name):
-            if run["PipelineExecutionStatus"] == "Executing":
-                one = {"PipelineExecutionArn": run["PipelineExecutionArn"]}
-                calls.append(("sagemaker", "stop_pipeline_execution", one))
+        for arn in executions(aws):
+            calls.append(("sagemaker", "stop_pipeline_execution", {"PipelineExecutionArn": arn}))
     if noun == "model_package_group":
         for arn in packages(aws):
             calls.append(("sagemaker", "delete_model_package", {"ModelPackageName": arn}))
@@ -65,7 +63,7 @@ def _sagemaker(aws: Aws) -> Iterator[Resource]:
         query = {"PipelineNamePrefix" if noun == "pipeline" else "NameContains": prefix}
         for entry in aws.pages("sagemaker", f"list_{noun}s", key, **query):
             arn, name = entry[f"{word}Arn"], entry[f"{word}Name"]
-            if not aws.ours(list(aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn))):
+            if not aws.made(arn):
                 continue
             state = str(entry.get(f"{word}Status", ""))
             if calls := _removal(aws, noun, word, name, state in RUNNING):

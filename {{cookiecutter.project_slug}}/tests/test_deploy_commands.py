@@ -169,12 +169,24 @@ def test_deploy_makes_an_isolated_tagged_scaled_endpoint_of_the_newest_job(cloud
     assert "billed until it is deleted" in output
 
 
+def test_deploy_does_not_take_the_newer_job_of_a_project_whose_name_begins_alike(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = trained(cloud)
+    monkeypatch.setenv("DEPLOY_NAME", "demo-two")
+    monkeypatch.setenv("DEPLOY_ROLE", "demo-sagemaker")
+    assert trained(cloud).startswith("demo-two-")
+    monkeypatch.setenv("DEPLOY_NAME", "demo")
+    assert f"/{job}/" in cloud.run("deploy", "--dry-run")
+
+
 def test_deploy_of_a_new_model_updates_the_endpoint_blue_green(cloud: Cloud) -> None:
     trained(cloud)
     cloud.run("deploy")
     before = cloud.client("sagemaker").describe_endpoint(EndpointName="demo")["EndpointConfigName"]
     (cloud.folder / "train" / "part-1.csv").write_text("1,0.5,2\n0,1.5,4\n")
-    trained(cloud)
+    job = trained(cloud)
+    assert f"/{job}/" in cloud.run("deploy", "--dry-run")
     output = twice(cloud, "deploy", "--endpoint-count", "2", "--rollback-alarms", "demo-5xx")
     after = cloud.client("sagemaker").describe_endpoint(EndpointName="demo")["EndpointConfigName"]
     assert after != before
@@ -253,6 +265,20 @@ def test_pipeline_is_made_once_and_updated_when_its_settings_change(cloud: Cloud
     text = cloud.client("sagemaker").describe_pipeline(PipelineName="demo")["PipelineDefinition"]
     train = next(step for step in json.loads(text)["Steps"] if step["Name"] == "Train")
     assert train["Arguments"]["HyperParameters"] == {"num_round": "100", "eta": "0.2"}
+
+
+def test_a_pipeline_that_runs_is_not_started_again_and_destroy_stops_it(cloud: Cloud) -> None:
+    from moto.sagemaker.models import sagemaker_backends
+
+    pushed(cloud)
+    assert "start-pipeline-execution" in cloud.run("pipeline", "--start")
+    backend = sagemaker_backends["123456789012"]["eu-west-1"]
+    (execution,) = backend.pipelines["demo"].pipeline_executions.values()
+    execution.pipeline_execution_status = "Executing"
+    assert "ok: runs already" in cloud.run("pipeline", "--start")
+    assert "stop-pipeline-execution" in cloud.run("destroy", "--dry-run")
+    execution.pipeline_execution_status = "Succeeded"
+    assert "start-pipeline-execution" in cloud.run("pipeline", "--start")
 
 
 def everything(cloud: Cloud) -> None:

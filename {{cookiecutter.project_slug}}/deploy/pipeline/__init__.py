@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deploy.aws import Aws, Document, fill, fingerprint
+from deploy.aws import Aws, Document, fill
 from deploy.hosting import ensure_group
 from deploy.images import image_uri
 from deploy.jobs import METRICS, upload
@@ -31,6 +31,14 @@ def definition(aws: Aws) -> str:
     return json.dumps(fill(json.loads(DEFINITION.read_text(encoding="utf-8")), values), indent=2)
 
 
+def executions(aws: Aws) -> list[str]:
+    """Return the ARNs of the pipeline's executions that run."""
+    key, own = "PipelineExecutionSummaries", {"PipelineName": aws.settings.name}
+    listed = aws.pages("sagemaker", "list_pipeline_executions", key, **own)
+    running = (one for one in listed if one["PipelineExecutionStatus"] == "Executing")
+    return [one["PipelineExecutionArn"] for one in running]
+
+
 def upsert(aws: Aws, *, start: bool = False) -> str:
     """Make the pipeline or bring it up to date, and start it if asked; return its name."""
     text, own = definition(aws), {"PipelineName": aws.settings.name}
@@ -41,12 +49,12 @@ def upsert(aws: Aws, *, start: bool = False) -> str:
         aws.change("sagemaker", "create_pipeline", **wanted, Tags=aws.settings.tags)
     elif found["PipelineDefinition"] != text or found["RoleArn"] != wanted["RoleArn"]:
         aws.change("sagemaker", "update_pipeline", **wanted)
-    if start:
+    if start and found and (running := executions(aws)):
+        print(f"ok: runs already: {running[0]}")
+    elif start:
         print(f"note: starts three jobs on {aws.settings.instance_type}, one after the other")
         print(
             "note: stop it with: python -m deploy destroy, or aws sagemaker stop-pipeline-execution"
         )
-        # The token makes a second start of the same definition the first one's execution.
-        token = fingerprint(text) * 4
-        aws.change("sagemaker", "start_pipeline_execution", **own, ClientRequestToken=token)
+        aws.change("sagemaker", "start_pipeline_execution", **own)
     return aws.settings.name
