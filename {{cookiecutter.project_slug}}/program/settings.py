@@ -1,6 +1,6 @@
 """The project's settings: the answers of its generation, and the variables that override them.
 
-Every setting is an environment variable with a default. `SETTINGS` is the single table: the
+Every setting is an environment variable with a default. `Settings` is the single table: the
 README's table, the parser and the error messages come from it. Hyperparameters of a training job
 always win over a setting of the same meaning.
 """
@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from parsers import flag, integer, keys_of, number, one_of, plain
 
 PROJECT = "{{ cookiecutter.project_slug }}"
 FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")
@@ -30,71 +32,6 @@ OUTPUT_KEYS = (  # those of the built-in algorithm, and two more
 
 class SettingError(Exception):
     """An environment variable holds a value that cannot be used. The message names both."""
-
-
-def integer(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Return a parser of integers from `low` to `high`, both included."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            raise ValueError
-        return value
-
-    parse.__doc__ = f"an integer from {low}" + (f" to {high}" if high is not None else " up")
-    return parse
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """Return a parser of numbers from `low` to `high`, both included."""
-
-    def parse(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    parse.__doc__ = f"a number from {low:g} to {high:g}"
-    return parse
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser that takes one of `choices`, in any case."""
-
-    def parse(text: str) -> str:
-        matches = [choice for choice in choices if choice.lower() == text.lower()]
-        if not matches:
-            raise ValueError
-        return matches[0]
-
-    parse.__doc__ = "one of " + ", ".join(choices)
-    return parse
-
-
-def flag(text: str) -> bool:
-    """true or false (also on/off, yes/no, 1/0)"""
-    lowered = text.lower()
-    if lowered in {"1", "true", "on", "yes"}:
-        return True
-    if lowered in {"0", "false", "off", "no"}:
-        return False
-    raise ValueError
-
-
-def keys_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of names separated by commas, each one of `choices`."""
-    parse_one = one_of(*choices)
-
-    def parse(text: str) -> tuple[str, ...]:
-        return tuple(parse_one(word.strip()) for word in text.split(",") if word.strip())
-
-    parse.__doc__ = "a list, separated by commas, of " + ", ".join(choices)
-    return parse
-
-
-def plain(text: str) -> str:
-    """text"""
-    return text.strip()
 
 
 def setting(variable: str, default: str, parse: Callable[[str], Any], help: str) -> Any:

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+import parsers
 import settings
 
 GENERATED = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"}  # defaults are answers of the generation
@@ -53,7 +54,7 @@ def test_output_keys_keep_their_order() -> None:
 @pytest.mark.parametrize("text", ["1", "true", "YES", "on"])
 def test_a_flag_can_be_said_in_many_ways(text: str) -> None:
     assert load(SAGEMAKER_MULTI_MODEL=text).multi_model is True
-    assert settings.flag({"1": "0", "true": "false", "YES": "NO", "on": "off"}[text]) is False
+    assert parsers.flag({"1": "0", "true": "false", "YES": "NO", "on": "off"}[text]) is False
 
 
 @pytest.mark.parametrize(

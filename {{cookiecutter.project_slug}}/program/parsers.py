@@ -1,0 +1,70 @@
+"""Parsers of settings: text to a value, or ValueError. A docstring says the accepted form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return a parser of integers from `low` to `high`, both included."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"an integer from {low}" + (f" to {high}" if high is not None else " up")
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a parser of numbers from `low` to `high`, both included."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"a number from {low:g} to {high:g}"
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser that takes one of `choices`, in any case."""
+
+    def parse(text: str) -> str:
+        matches = [choice for choice in choices if choice.lower() == text.lower()]
+        if not matches:
+            raise ValueError
+        return matches[0]
+
+    parse.__doc__ = "one of " + ", ".join(choices)
+    return parse
+
+
+def flag(text: str) -> bool:
+    """true or false (also on/off, yes/no, 1/0)"""
+    lowered = text.lower()
+    if lowered in {"1", "true", "on", "yes"}:
+        return True
+    if lowered in {"0", "false", "off", "no"}:
+        return False
+    raise ValueError
+
+
+def keys_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser of names separated by commas, each one of `choices`."""
+    parse_one = one_of(*choices)
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(parse_one(word.strip()) for word in text.split(",") if word.strip())
+
+    parse.__doc__ = "a list, separated by commas, of " + ", ".join(choices)
+    return parse
+
+
+def plain(text: str) -> str:
+    """text"""
+    return text.strip()
