@@ -12,6 +12,8 @@ import pytest
 import xgboost
 from training_job import Job, csv_text, labels_for, numbers, simple_job
 
+import features
+
 
 def by_hand(params: dict[str, Any], rounds: int, **label_options: Any) -> bytes:
     """Return the model that plain `xgboost.train` makes of the rows of `simple_job`."""
@@ -163,6 +165,25 @@ def test_a_header_gives_the_model_its_column_names(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.log
     assert job.output("manifest.json")["feature_names"] == [f"col_{n}" for n in range(6)]
     assert job.booster().feature_names == [f"col_{n}" for n in range(6)]
+
+
+@pytest.mark.parametrize("external_memory", ["false", "true"])
+def test_the_projects_features_reach_the_model_and_the_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, external_memory: str
+) -> None:
+    def ratio(rows: np.ndarray, names: object, fitted: object) -> tuple[np.ndarray, object]:
+        return np.column_stack([rows, rows[:, 0] * 2]), names
+
+    monkeypatch.setattr(features, "transform", ratio)
+    monkeypatch.setattr(features, "VERSION", "doubled")
+    job = simple_job(tmp_path, external_memory=external_memory)
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    assert job.booster().num_features() == 7
+    probe = np.load(tmp_path / "model" / "probe.npy")
+    np.testing.assert_array_equal(probe[:, 6], probe[:, 0] * 2)
+    manifest = job.output("manifest.json")
+    assert (manifest["num_columns"], manifest["features_version"]) == (6, "doubled")
 
 
 def test_external_memory_gives_the_same_model(tmp_path: Path) -> None:

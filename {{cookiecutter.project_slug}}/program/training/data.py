@@ -112,10 +112,11 @@ def transform(table: Table) -> Table:
 
 
 def sample(table: Table, seed: int) -> NDArray[np.float32]:
-    """Return at most PROBE_ROWS random rows, float32 with NaN for missing cells."""
-    order = np.random.default_rng(abs(seed)).permutation(len(table))[:PROBE_ROWS]
-    rows = table.features[np.sort(order)]
-    return densify(rows) if isinstance(rows, csr_matrix) else np.ascontiguousarray(rows)
+    """Return at most PROBE_ROWS random rows of the model's features, float32, NaN where missing."""
+    size = min(PROBE_ROWS, len(table))
+    picked = np.random.default_rng(abs(seed)).choice(len(table), size, replace=False)
+    rows = transform(dataclasses.replace(table, features=table.features[np.sort(picked)])).features
+    return densify(rows) if isinstance(rows, csr_matrix) else np.array(rows, np.float32, order="C")
 
 
 def grouped(table: Table) -> Table:

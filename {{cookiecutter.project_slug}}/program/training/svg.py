@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-WIDTH, HEIGHT, MARGIN = 460, 260, 46
+WIDTH, HEIGHT, MARGIN = 460, 260, 58
 COLOURS = ("#2f6fb7", "#d1662b", "#3b8f5a")
 BINS = 40
 
