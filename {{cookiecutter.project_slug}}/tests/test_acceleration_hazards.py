@@ -109,6 +109,15 @@ def test_float64_epoch_seconds_fall_on_xgboosts_side_of_a_split() -> None:
     np.testing.assert_array_equal(converted(booster).predict(near), truth(booster, near))
 
 
+def test_float64_cells_are_compared_with_the_missing_value_in_float32() -> None:
+    booster, rows = train(Recipe("", {}, missing=0.1))
+    rows = rows.astype(np.float64)
+    rows[::3, 0] = 0.1  # as float32 it is the missing value, as float64 it is beside it
+    expected = truth(booster, rows, missing=0.1)
+    for engine in (converted(booster, 0.1), engines.XGBoostEngine(booster, 0.1)):
+        np.testing.assert_allclose(engine.predict(rows), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_booster_that_stopped_early_answers_with_every_tree_it_holds() -> None:
     booster, rows = train(Recipe("", {}, rounds=60, kind="stopped"))
     assert booster.best_iteration + 1 < booster.num_boosted_rounds()

@@ -10,7 +10,7 @@ from acceleration.document import Document
 Floats = NDArray[np.float32]
 
 SIZES = (1, 31, 32, 33, 1000)  # oneDAL works in blocks of 32 and treats the rest one by one
-BUDGET = 600_000  # rows x trees of one case: keeps the whole check below a second or two
+BUDGET = 300_000  # rows x trees of one case: keeps the whole check below a second or two
 LARGE = (1e6, -1e6, 1.7e9, 1.7e12, 1e30, -1e30, 16_777_217.0)  # epoch seconds and milliseconds
 MAX, TINY = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 EXTREMES = (0.0, -0.0, 1e-45, -1e-45, 1e-39, -1e-39, TINY, -TINY, MAX, -MAX)
