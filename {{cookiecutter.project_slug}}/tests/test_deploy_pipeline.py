@@ -130,6 +130,7 @@ def test_the_pipeline_registers_a_model_whose_served_answers_are_the_evaluated_o
         else:
             assert found["label"] == scores.argmax()
             assert found["probability"] == pytest.approx(scores.max())
+    assert server.stop() == 0
 
 
 @pytest.mark.slow
