@@ -153,6 +153,23 @@ def test_a_host_that_dies_ends_the_job_everywhere(tmp_path: Path, dead: int) -> 
             assert job.failure == f"PlatformError: host 127.0.0.{dead + 1} was lost"
 
 
+def test_hosts_continue_together_from_the_first_ones_checkpoint(tmp_path: Path) -> None:
+    options = {"checkpoint_rounds": "4", "subsample": "0.6", "colsample_bytree": "0.6"}
+    whole = hosts(tmp_path / "whole", *shards(2), **options)
+    parts = hosts(tmp_path / "parts", *shards(2), **{**options, "num_round": "6"})
+    for job in whole + parts:
+        job.checkpoints = True
+    assert [code for code, _ in run(whole)] == [0, 0]
+    assert [code for code, _ in run(parts)] == [0, 0]
+    for job in parts:
+        job.hyperparameters["num_round"] = "10"
+    outcomes = run(parts)
+    assert "[4]#011" in outcomes[0][1]
+    assert "[3]#011" not in outcomes[0][1]
+    assert parts[0].model == whole[0].model
+    assert not (parts[1].base / "checkpoints").exists()
+
+
 def test_a_host_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     jobs = hosts(tmp_path, *shards(2))
     second: subprocess.Popen[str] = jobs[1].start()

@@ -152,7 +152,9 @@ def matrix(
     common = {"missing": missing, "nthread": nthread, **quantiles}
     if cache is not None:
         reader = Reader(table, lambda block: _arguments(block, chosen), cache)
-        return xgboost.ExtMemQuantileDMatrix(reader, **common)
+        pages = xgboost.ExtMemQuantileDMatrix(reader, **common)
+        reader.release()
+        return pages
     kind = xgboost.QuantileDMatrix if chosen.histogram else xgboost.DMatrix
     return kind(**_arguments(grouped(table), chosen), **common)
 

@@ -90,3 +90,7 @@ class Reader(xgboost.DataIter):
     def reset(self) -> None:
         """Start again at the first row."""
         self._next = 0
+
+    def release(self) -> None:
+        """Let the table go: once the matrix stands, XGBoost reads its own pages alone."""
+        del self._table
