@@ -59,21 +59,32 @@ def test_weights_of_dropped_trees_are_read_from_the_saved_model() -> None:
     np.testing.assert_allclose(converted(booster).predict(rows), truth(booster, rows), rtol=1e-6)
 
 
-def test_dropped_trees_count_even_when_the_model_calls_itself_gbtree() -> None:
+def test_dropped_trees_count_even_when_the_model_calls_itself_gbtree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     booster, _ = train(Recipe("", {"booster": "dart", "rate_drop": 0.5, "one_drop": 1}))
     saved = document.read(booster)
-
-    class Renamed:
-        def save_raw(self, form: str) -> bytes:
-            raw = bytes(booster.save_raw(form))
-            return raw.replace(
-                b"nameSL" + b"\0" * 7 + b"\x04dart", b"nameSL" + b"\0" * 7 + b"\x06gbtree"
-            )
-
-    renamed = document.read(Renamed())  # type: ignore[arg-type]
+    pieces = list(document._pieces(booster))
+    for learner in pieces:
+        learner["gradient_booster"]["name"] = "gbtree"
+    monkeypatch.setattr(document, "_pieces", lambda booster: pieces)
+    renamed = document.read(booster)
     assert (renamed.booster, renamed.dropped) == ("gbtree", True)
     for mine, original in zip(renamed.trees, saved.trees, strict=True):
         np.testing.assert_array_equal(mine.value, original.value)
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "dart"])
+def test_a_model_read_in_pieces_is_the_whole_model(
+    monkeypatch: pytest.MonkeyPatch, booster: str
+) -> None:
+    trained, _ = train(Recipe("", {**FIVE, "booster": booster, "num_parallel_tree": 2}, "five"))
+    pieces = document.read(trained)
+    monkeypatch.setattr(document, "ROUNDS", 5)
+    for mine, whole in zip(document.read(trained).trees, pieces.trees, strict=True):
+        assert mine.group == whole.group
+        for part in ("left", "right", "feature", "value", "default_left", "cover"):
+            np.testing.assert_array_equal(getattr(mine, part), getattr(whole, part))
 
 
 def test_cox_answers_hazards_and_not_their_logarithm() -> None:

@@ -12,7 +12,7 @@ import xgboost
 from acceleration_models import Recipe, train
 
 import acceleration
-from acceleration import loading, ubjson
+from acceleration import loading
 
 BINARY = Recipe("", {"objective": "binary:logistic"}, "binary")
 
@@ -128,28 +128,6 @@ def test_even_then_only_objects_of_xgboost_are_built(
     assert "it holds subprocess.getoutput" in message
     assert not (tmp_path / "harmed").exists()
     assert "a pickle of dict" in fault(tmp_path / "m", pickle.dumps({}, 2), allow_pickle=True)
-
-
-def test_ubjson_is_read_as_xgboost_writes_it(trained: tuple[xgboost.Booster, np.ndarray]) -> None:
-    booster = trained[0]
-    import json
-
-    def same(left: object, right: object) -> None:
-        if isinstance(left, dict) and isinstance(right, dict):
-            assert left.keys() == right.keys()
-            for key in left:
-                same(left[key], right[key])
-        elif isinstance(right, list):
-            assert len(left) == len(right)  # type: ignore[arg-type]
-            if isinstance(left, np.ndarray):
-                np.testing.assert_allclose(left, right, rtol=1e-6)
-            else:
-                for one, other in zip(left, right, strict=True):  # type: ignore[call-overload]
-                    same(one, other)
-        else:
-            assert left == right
-
-    same(ubjson.parse(bytes(booster.save_raw("ubj"))), json.loads(booster.save_raw("json")))
 
 
 def test_the_version_is_not_guessed_where_there_is_none() -> None:

@@ -7,16 +7,17 @@ holds the weights of dropped trees. Source: https://xgboost.readthedocs.io/en/st
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acceleration import ubjson
-
 if TYPE_CHECKING:
     import xgboost
+
+ROUNDS = 50  # boosting rounds that are held as text at a time
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -53,12 +54,18 @@ class Document:
 
 
 def read(booster: xgboost.Booster) -> Document:
-    """Read the saved form of `booster`."""
-    learner = ubjson.parse(bytes(booster.save_raw("ubj")))["learner"]
-    parameters, gradient = learner["learner_model_param"], learner["gradient_booster"]
-    model = gradient.get("gbtree", gradient)["model"]
-    raw, groups = model.get("trees", []), model.get("tree_info", [])
-    weights = gradient.get("weight_drop", ())
+    """Read the saved form of `booster`. Raises KeyError or ValueError when it is not as known."""
+    trees: list[Tree] = []
+    dropped = vectors = categorical = False
+    for learner in _pieces(booster):
+        gradient, parameters = learner["gradient_booster"], learner["learner_model_param"]
+        model = gradient.get("gbtree", gradient)["model"]
+        raw, groups = model.get("trees", []), model.get("tree_info", [])
+        weights = gradient.get("weight_drop") or [1.0] * len(raw)
+        trees += [_tree(*parts) for parts in zip(raw, groups, weights, strict=True)]
+        dropped |= any(weight != 1.0 for weight in weights)
+        vectors |= any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in raw)
+        categorical |= any(tree["categories_nodes"] for tree in raw)
     num_classes = int(parameters["num_class"])
     return Document(
         booster=gradient["name"],
@@ -67,14 +74,22 @@ def read(booster: xgboost.Booster) -> Document:
         num_groups=max(num_classes, int(parameters.get("num_target", 1)), 1),
         num_classes=num_classes,
         parallel_trees=int(model.get("gbtree_model_param", {}).get("num_parallel_tree", 1)),
-        dropped=any(float(weight) != 1.0 for weight in weights),
-        vector_leaves=any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in raw),
-        categorical=any(len(tree["categories_nodes"]) > 0 for tree in raw),
-        trees=tuple(
-            _tree(tree, int(groups[index]), float(weights[index]) if len(weights) else 1.0)
-            for index, tree in enumerate(raw)
-        ),
+        dropped=dropped,
+        vector_leaves=vectors,
+        categorical=categorical,
+        trees=tuple(trees),
     )
+
+
+def _pieces(booster: xgboost.Booster) -> Iterator[dict[str, Any]]:
+    """Yield the model as JSON, some rounds at a time: as one text a large model needs gigabytes."""
+    name = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
+    rounds = 0 if name == "gblinear" else booster.num_boosted_rounds()
+    if not rounds:
+        yield json.loads(booster.save_raw("json"))["learner"]
+    for start in range(0, rounds, ROUNDS):
+        part = booster[start : min(start + ROUNDS, rounds)]
+        yield json.loads(part.save_raw("json"))["learner"]
 
 
 def _tree(raw: dict[str, Any], group: int, weight: float) -> Tree:

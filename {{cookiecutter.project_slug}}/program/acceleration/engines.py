@@ -65,15 +65,12 @@ class XGBoostEngine:
         self._in_place = learner["gradient_booster"]["name"] == "gbtree"
 
     def predict(self, rows: Floats) -> Floats:
-        """See `Engine`."""
         return self._run(rows, "value")
 
     def margins(self, rows: Floats) -> Floats:
-        """See `Engine`."""
         return self._run(rows, "margin")
 
     def contributions(self, rows: Floats) -> Floats:
-        """See `Engine`."""
         matrix = self._matrix(checked(rows, self))
         values = self.booster.predict(matrix, pred_contribs=True, validate_features=False)
         groups = () if self.num_groups == 1 else (self.num_groups,)
@@ -119,17 +116,14 @@ class OneDALEngine:
         self.feature_names = reference.feature_names
 
     def predict(self, rows: Floats) -> Floats:
-        """See `Engine`."""
         answer = self._link(self._margins(checked(rows, self)))
         return answer[:, 0] if answer.shape[1] == 1 else answer
 
     def margins(self, rows: Floats) -> Floats:
-        """See `Engine`."""
         answer = self._margins(checked(rows, self))
         return answer[:, 0] if self.num_groups == 1 else answer
 
     def contributions(self, rows: Floats) -> Floats:
-        """See `Engine`."""
         if not self.shap or not len(rows):
             return self._reference.contributions(rows)
         rows = checked(rows, self)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import settings
-from acceleration import ubjson
 from container.failures import UserError
 
 if TYPE_CHECKING:
@@ -83,14 +82,9 @@ def _version(tail: bytes) -> tuple[int, int] | None:
     text = re.search(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)', tail)
     if text:
         return int(text[1]), int(text[2])
-    start = tail.rfind(b"version[")
-    if start < 0:
-        return None
-    try:
-        major, minor = ubjson.parse(tail[start + len(b"version") :])[:2]
-    except (ValueError, KeyError):
-        return None
-    return int(major), int(minor)
+    # UBJSON: a list with its length in eight bytes, of small integers marked `i`.
+    binary = re.search(rb"version\[#L.{8}i(.)i(.)", tail, re.DOTALL)
+    return (binary[1][0], binary[2][0]) if binary else None
 
 
 class _Unpickler(pickle.Unpickler):
