@@ -149,6 +149,14 @@ class Server:
         masters = self.children("gunicorn")
         return [pid for pid in masters if parent(pid) in masters]
 
+    def memory(self) -> int:
+        """Return the kilobytes that all processes have allocated, shared pages counted once."""
+        total = 0
+        for pid in self.children(""):
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += sum(int(line.split()[1]) for line in text.splitlines() if "Pss_Anon" in line)
+        return total
+
     def wait_until_ready(self, seconds: float = 40.0) -> Server:
         """Wait for /ping to say 200."""
         limit = time.monotonic() + seconds

@@ -76,15 +76,6 @@ def a_request(random_: random.Random) -> tuple[bytes, dict[str, str]]:
     return body, headers
 
 
-def memory(server: Server) -> int:
-    """Return the kilobytes that the processes below `serve` have allocated, shared ones divided."""
-    total = 0
-    for pid in server.children(""):
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        total += int(re.search(r"^Pss_Anon:\s+(\d+)", text, re.M)[1])
-    return total
-
-
 def test_nothing_that_is_sent_breaks_the_server(launch, server: Server) -> None:
     random_ = random.Random(os.environ.get("FUZZ_SEED", "1"))
     connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
@@ -99,12 +90,12 @@ def test_nothing_that_is_sent_breaks_the_server(launch, server: Server) -> None:
         if answer.status >= 400:
             assert json.loads(text)["code"] == answer.status
         if number == WARM_UP:
-            warm = memory(server)
+            warm = server.memory()
     assert {200, 415} <= seen
     assert workers <= set(server.workers()), "a worker died"
     assert "Traceback" not in server.output(), server.output()
     if warm:
-        assert memory(server) < warm * 1.05
+        assert server.memory() < warm * 1.05
 
 
 @pytest.mark.parametrize("multi_model", ["false", "true"])

@@ -193,3 +193,26 @@ def test_fifty_models_and_eight_clients_never_mix_answers(many: Server, folders)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(life, range(50)))
     assert many.request("GET", "/models").json() == {"models": []}
+
+
+@pytest.mark.slow
+def test_memory_returns_after_unloading(launch, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    server = launch(tmp_path, SAGEMAKER_MULTI_MODEL="true")
+    large = save(train("reg:squarederror", rounds=400, max_depth=8), tmp_path / "large")
+    names = [str(number) for number in range(8)]
+
+    def life() -> tuple[int, int]:
+        for name in names:
+            assert load(server, name, large).status == 200
+        for name in names * 6:
+            assert invoke(server, name).status == 200
+        full = server.memory()
+        assert all(unload(server, name) == 200 for name in names)
+        time.sleep(3)
+        return full, server.memory()
+
+    full, first = life()
+    again = [life()[1] for _ in range(3)]
+    assert max(again) < first * 1.05
+    assert max(again) < full * 0.8

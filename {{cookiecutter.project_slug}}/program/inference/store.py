@@ -6,7 +6,10 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html
 from __future__ import annotations
 
 import ctypes
-import threading
+import gc
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from settings import Settings
 
 PAGE = 100  # models in one answer of the list
 MEMORY_SHARE = 0.7  # of the container's memory for models; requests and Python need the rest
-BYTES_PER_FILE_BYTE = 8  # of memory: XGBoost's trees, oneDAL's, and room for the conversion
+BYTES_PER_FILE_BYTE = 14  # of memory: XGBoost's trees, oneDAL's, and room for the conversion
 BYTES_PER_MODEL = 2 << 20
 
 
@@ -45,23 +48,29 @@ class ModelStore:
         self.registry = Registry(folder, budget(settings))
         self.workers = settings.workers or resources.cpu_count()
         self.loaded: dict[str, tuple[str, models.Model]] = {}
-        self.locks: dict[str, threading.Lock] = {}
-        self.sweeping = threading.Lock()
+        # XGBoost keeps a copy of a model for each thread that read it, and frees that of the
+        # thread which drops the model: so one thread, away from requests, loads and drops all.
+        self.loader = ThreadPoolExecutor(1, "loader")
+        for package in ("xgboost", "daal4py"):  # once, before the workers fork, for all of them
+            with suppress(ImportError):
+                importlib.import_module(package)
+        acceleration.single_thread()
 
     def _load(self, entry: Entry) -> models.Model:
-        """Return the model of an entry, loading it once; other models do not wait."""
-        with self.locks.setdefault(entry.generation, threading.Lock()):
-            generation, model = self.loaded.get(entry.name, ("", None))
-            if model is None or generation != entry.generation:
-                model = models.load(Path(entry.url), self.settings)
-                self.loaded[entry.name] = (entry.generation, model)
-            return model
+        """Return the model of an entry, in the loader's thread, loading it once."""
+        generation, model = self.loaded.get(entry.name, ("", None))
+        if model is None or generation != entry.generation:
+            model = models.load(Path(entry.url), self.settings)
+            self.loaded[entry.name] = (entry.generation, model)
+        return model
 
     def get(self, name: str) -> models.Model:
         """Return a model that is loaded somewhere. Raises UnknownModelError."""
         entry = self.registry.get(name)
         generation, model = self.loaded.get(name, ("", None))
-        return model if model and generation == entry.generation else self._load(entry)
+        if model is not None and generation == entry.generation:
+            return model
+        return self.loader.submit(self._load, entry).result()
 
     def add(self, body: bytes) -> Reply:
         """Load the model that a request `{"model_name": …, "url": …}` names."""
@@ -72,7 +81,7 @@ class ModelStore:
         except (acceleration.ModelFileError, OSError) as error:
             raise BadModelError(f"model {name!r}: {error}") from None
         try:
-            self._load(entry)
+            self.loader.submit(self._load, entry).result()
         except (acceleration.ModelFileError, UserError, StartError) as error:
             self.registry.discard(name)
             raise BadModelError(f"model {name!r}: {error}") from None
@@ -94,22 +103,23 @@ class ModelStore:
         return Reply(200, orjson.dumps(page | more), "application/json")
 
     def remove(self, name: str) -> Reply:
-        """Unload a model everywhere: here at once, in the other workers within a second."""
+        """Unload a model: nobody answers for it any more, and its memory is free in a second."""
         self.registry.remove(name)
         self.sweep()
         return Reply(200)
 
     def sweep(self) -> None:
-        """Drop the models that are registered no more, and give their memory back."""
-        dropped = False
-        with self.sweeping:
-            for name, (generation, _) in list(self.loaded.items()):
-                entry = self.registry.find(name)
-                if entry is None or entry.generation != generation:
-                    del self.loaded[name]
-                    self.locks.pop(generation, None)
-                    dropped = True
-        if dropped:
+        """Drop the models that are registered no more, when the loader comes to it."""
+        self.loader.submit(self._drop)
+
+    def _drop(self) -> None:
+        before = len(self.loaded)
+        for name in list(self.loaded):
+            entry = self.registry.find(name)
+            if entry is None or entry.generation != self.loaded[name][0]:
+                del self.loaded[name]
+        if len(self.loaded) < before:
+            gc.collect()  # parsed models hold cycles
             ctypes.CDLL(None).malloc_trim(0)
 
 
