@@ -71,6 +71,8 @@ def _load(path: Path, data: bytes) -> xgboost.Booster:
             "requirements.in, or save the model with the older version"
         )
     try:
+        if not data.rstrip().endswith(b"}"):  # XGBoost reads a byte or two past such an end
+            raise ValueError("the end is missing")
         return xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
     except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
         what = "a truncated, damaged or foreign file that begins like an XGBoost model"
