@@ -130,6 +130,8 @@ def test_libsvm_follows_the_index_base_of_the_model() -> None:
         "nan nan",
         "[1]:2",
         "1:[2]",
+        "a 1:2",
+        "1,2,3",
     ],
 )
 def test_libsvm_faults_name_the_row(body: str) -> None:

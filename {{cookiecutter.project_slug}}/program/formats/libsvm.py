@@ -36,7 +36,8 @@ def decode(body: bytes, schema: Schema) -> Rows:
     text = lines_of(body)
     if not text:
         return Rows.none(schema.num_features)
-    rests = [without_label(line.strip()) for line in without_comments(text).split(b"\n")]
+    lines = without_comments(text).split(b"\n")
+    rests = [without_label(line.strip(), row) for row, line in enumerate(lines, 1)]
     pairs = parse_pairs(rests)
     columns = pairs.indices - schema.index_base
     wrong = np.flatnonzero((columns < 0) | (columns >= schema.num_features))
@@ -81,10 +82,13 @@ def without_comments(text: bytes) -> bytes:
     return text.replace(b"\t", b" ")
 
 
-def without_label(line: bytes) -> bytes:
-    """Return the pairs of `line`, without a first word that is none, and a query id."""
+def without_label(line: bytes, row: int) -> bytes:
+    """Return the pairs of `line`, without a label and a query id. Raises DecodeError where the
+    first word is neither a label nor a pair."""
     head, _, rest = line.partition(b" ")
     if b":" not in head:
+        if not numbers.is_number(head):
+            raise numbers.not_a_number(head, row, 1)
         line = rest.lstrip()
     return line.partition(b" ")[2].lstrip() if line.startswith(b"qid:") else line
 
