@@ -190,7 +190,7 @@ def test_a_fault_in_one_tree_leads_to_a_fall_back(
     add = conversion._add
     trees = []
 
-    def broken(builder: Any, tree: document.Tree) -> None:
+    def broken(builder: Any, tree: document.Tree, **label: int) -> None:
         trees.append(tree)
         if len(trees) == 3:
             value, left = tree.value.copy(), tree.left
@@ -200,7 +200,7 @@ def test_a_fault_in_one_tree_leads_to_a_fall_back(
             cover = tree.cover[::-1].copy() if fault == "cover" else tree.cover
             parts = {"value": value, "default_left": default_left, "cover": cover}
             tree = document.Tree(**{**vars(tree), **parts})
-        add(builder, tree)
+        add(builder, tree, **label)
 
     monkeypatch.setattr(conversion, "_add", broken)
     choice = acceleration.choose(booster, probe_rows=rows)

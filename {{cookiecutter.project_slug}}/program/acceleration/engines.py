@@ -96,15 +96,22 @@ class XGBoostEngine:
 
 
 class OneDALEngine:
-    """oneDAL: one regression model a group gives its margins, the link function the answer."""
+    """oneDAL: one regression model a group gives its margins, the link function the answer.
+
+    `classifier`, of three classes and more, gives all probabilities in one call.
+    """
 
     name = "onedal"
 
-    def __init__(self, models: Sequence[Any], reference: XGBoostEngine) -> None:
+    def __init__(
+        self, regressors: Sequence[Any], classifier: Any, reference: XGBoostEngine
+    ) -> None:
         import daal4py
 
-        self._algorithm = daal4py.gbt_regression_prediction
-        self._models = tuple(models)
+        self._regression = daal4py.gbt_regression_prediction
+        self._classification = daal4py.gbt_classification_prediction
+        self._regressors = tuple(regressors)
+        self._classifier = classifier
         self._link = LINKS[reference.objective]
         self._reference = reference
         self.shap = True  # cleared when the contributions of this model do not add up
@@ -116,7 +123,10 @@ class OneDALEngine:
         self.feature_names = reference.feature_names
 
     def predict(self, rows: Floats) -> Floats:
-        answer = self._link(self._margins(checked(rows, self)))
+        rows = checked(rows, self)
+        if self._classifier is not None and len(rows):
+            return self._probabilities(rows)
+        answer = self._link(self._margins(rows))
         return answer[:, 0] if answer.shape[1] == 1 else answer
 
     def margins(self, rows: Floats) -> Floats:
@@ -128,7 +138,7 @@ class OneDALEngine:
             return self._reference.contributions(rows)
         rows = checked(rows, self)
         shape = (len(rows), self.num_features + 1)
-        values = [self._compute(model, rows, "shapContributions") for model in self._models]
+        values = [self._compute(model, rows, "shapContributions") for model in self._regressors]
         if self.num_groups == 1:
             return values[0].reshape(shape)
         return np.stack([value.reshape(shape) for value in values], axis=1)
@@ -137,13 +147,20 @@ class OneDALEngine:
         if not len(rows):
             return np.empty((0, self.num_groups), np.float32)
         if self.num_groups == 1:
-            return self._compute(self._models[0], rows, "").reshape(-1, 1)
-        columns = [self._compute(model, rows, "").reshape(-1) for model in self._models]
+            return self._compute(self._regressors[0], rows, "").reshape(-1, 1)
+        columns = [self._compute(model, rows, "").reshape(-1) for model in self._regressors]
         return np.stack(columns, axis=1)
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        algorithm = self._classification(
+            nClasses=self.num_groups, fptype="float", resultsToEvaluate="computeClassProbabilities"
+        )
+        answer: Floats = algorithm.compute(rows, self._classifier).probabilities
+        return answer
 
     def _compute(self, model: Any, rows: Floats, results: str) -> Floats:
         # The algorithm object is single-use: a second compute with other rows raises.
-        algorithm = self._algorithm(fptype="float", resultsToCompute=results)
+        algorithm = self._regression(fptype="float", resultsToCompute=results)
         answer: Floats = algorithm.compute(rows, model).prediction
         return answer
 
