@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from scipy.sparse import csr_matrix
 
 from formats.table import Table
 
-BLOCK_BYTES = 16 << 20  # of the matrix, that are in memory at a time
+BLOCK_BYTES = 4 << 20  # of the matrix, that are in memory at a time
+M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8  # of mallopt(3)
 
 Blocks = Callable[[int | None, int | None], Iterator[Table]]  # of (num_features, index_base)
 
@@ -23,6 +26,7 @@ def spill(blocks: Blocks, path: Path, like: Table | None) -> Table:
 
     Sparse blocks become dense, NaN where they have no entry. `like` is the training table.
     """
+    _return_memory()
     width, base = (like.features.shape[1], like.index_base) if like else (None, None)
     if like is None and isinstance(next(blocks(None, None)).features, csr_matrix):
         width, base = _extent(blocks(None, None))
@@ -40,6 +44,15 @@ def spill(blocks: Blocks, path: Path, like: Table | None) -> Table:
     count = path.stat().st_size // (4 * (width or 1))
     features = np.memmap(path, np.float32, "r", shape=(count, width or 0))
     return Table(features, names=names, index_base=base, **known)
+
+
+def _return_memory() -> None:
+    """Let glibc give freed memory back: its arenas keep 100 MB of XGBoost's sketches."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(M_ARENA_MAX, 1)
+            library.mallopt(M_TRIM_THRESHOLD, 128 << 10)
 
 
 def _extent(blocks: Iterator[Table]) -> tuple[int, int]:
