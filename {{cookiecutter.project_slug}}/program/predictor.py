@@ -19,12 +19,10 @@ from container import resources
 from container.failures import UserError
 from container.health import Heartbeat
 from container.paths import Paths
-from formats.errors import AcceptError
-from formats.media import negotiate
 from inference import errors, invocation, models, monitor
 from inference.errors import NoModelError, Reply, UnknownModelError
 from inference.store import ModelStore
-from settings import SettingError, Settings
+from settings import Settings
 
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -43,10 +41,7 @@ class ScoringService:
         self.model: models.Model | None = None
         self.store: ModelStore | None = None
         self.failure = ""
-        try:
-            negotiate(None, settings.default_accept, bool(settings.inference_output))
-        except AcceptError as error:
-            raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None
+        invocation.check(settings)
         if settings.multi_model:
             self.store = ModelStore(run / "models" if run else paths.models, settings)
         else:

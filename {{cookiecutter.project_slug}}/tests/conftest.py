@@ -284,7 +284,7 @@ def booster() -> Callable[..., xgboost.Booster]:
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Return a starter of servers, `launch(base, **environ)`; they are killed after the module."""
+    """Return a starter of servers, `launch(base, **environ)`; they end with the module."""
     servers: list[Server] = []
 
     def start(base: Path | None = None, *, wait: bool = True, **options: Any) -> Server:
@@ -295,10 +295,13 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
     yield start
     for server in servers:
         assert server.process is not None
-        for pid in [*descendants(server.process.pid), server.process.pid]:
-            if server.process.poll() is None:
+        children = descendants(server.process.pid)
+        try:
+            server.stop(15)
+        except subprocess.TimeoutExpired:
+            for pid in [*children, server.process.pid]:
                 os.kill(pid, signal.SIGKILL)
-        server.process.wait()
+            server.process.wait()
 
 
 @pytest.fixture(scope="module")

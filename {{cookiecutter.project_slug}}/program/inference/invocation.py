@@ -10,17 +10,25 @@ from time import perf_counter
 from typing import Any
 
 from formats import Answer, Rows, Scores, Selected, decode, encode
-from formats.errors import DecodeError, FormatError
+from formats.errors import AcceptError, DecodeError, FormatError
 from formats.media import negotiate
 from inference import errors, outputs
 from inference.body import read_body
 from inference.errors import Reply
 from inference.models import Model, Scored
-from settings import Settings
+from settings import SettingError, Settings
 
 EMPTY = Reply(204)
 
 log = logging.getLogger(__name__)
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingError when no request could be answered with these settings."""
+    try:
+        negotiate(None, settings.default_accept, bool(settings.inference_output))
+    except AcceptError as error:
+        raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None
 
 
 @dataclass(slots=True)
