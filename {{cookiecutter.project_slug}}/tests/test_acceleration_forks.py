@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xgboost
+from conftest import sample_rows, save, to_csv
 
 import acceleration
 
@@ -20,6 +22,7 @@ import os, sys
 import acceleration
 acceleration.single_thread()
 from pathlib import Path
+from typing import Any
 import numpy as np
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 rows = np.load(folder / "rows.npy")
@@ -63,6 +66,26 @@ def test_four_workers_predict_ten_thousand_rows_after_a_full_check(
     expected = booster.predict(matrix)
     for child in range(4):
         np.testing.assert_allclose(np.load(tmp_path / f"{mode}-{child}.npy"), expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_four_workers_and_a_thousand_requests_cost_one_conversion(
+    launch: Any, booster: Any, opt_ml: Path
+) -> None:
+    pytest.importorskip("daal4py", reason="oneDAL is for x86-64 only")
+    trained = booster("binary:logistic")
+    save(trained, opt_ml / "model")
+    server = launch(opt_ml, WEB_CONCURRENCY="4")
+    rows = sample_rows(count=25)
+    expected = trained.predict(xgboost.DMatrix(rows))
+    for number in range(1000):
+        answer = server.post(to_csv(rows[number % 25][None]))
+        assert answer.status == 200
+        assert answer.numbers()[0, 0] == pytest.approx(expected[number % 25], abs=1e-6)
+    assert len(server.workers()) == 4
+    lines = [line for line in server.output().splitlines() if "converted the model" in line]
+    assert len(lines) == 1
+    assert "(conversion 1 in this process tree, " in lines[0]
 
 
 def test_one_thread_is_set_before_anything_numeric_is_imported() -> None:
