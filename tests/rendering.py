@@ -20,6 +20,7 @@ PROJECT = "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 DEFAULT_SLUG = "my-xgboost-model"
 WINDOWS = os.name == "nt"
+LONGEST = 1800  # seconds for one of a project's own commands: a hang must not eat the night
 
 
 def choices(key: str) -> list[str]:
@@ -89,6 +90,24 @@ def run_cookiecutter(
         encoding="utf-8",
         check=False,
     )
+
+
+def run_module(python: Path, folder: Path, *arguments: str, **variables: str) -> str:
+    """Run `python -m ...` in a project; return the last line, or fail with the last ones."""
+    command = [python, "-B", "-m", *arguments]
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=LONGEST,
+    )
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-60:])
+    return (done.stdout.splitlines() or [""])[-1]
 
 
 def files_of(project: Path) -> dict[str, str]:

@@ -12,11 +12,12 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import unavailable
-from rendering import DEFAULT_SLUG, QUESTIONS, choices, render, run_cookiecutter
+from rendering import DEFAULT_SLUG, QUESTIONS, choices, render, run_cookiecutter, run_module
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("docker")]
 DEFAULT_BASE, *OTHER_BASES = choices("base_image")
@@ -28,6 +29,8 @@ COMBINATIONS = [
     for count in (CLASS_COUNTS if base == DEFAULT_BASE else ("2",))
     for input_format in (choices("input_format") if base == DEFAULT_BASE else ("csv",))
 ]
+# Black box: they talk to the image as SageMaker and its clients do.
+SUITES = ("test_serving_contract.py", "test_serving_outputs.py", "test_deploy_pipeline.py")
 ABSENT = "localhost:9/no/such-image:0"
 
 
@@ -129,3 +132,24 @@ def test_lost_modes_and_crlf_in_a_checkout_of_the_project_do_not_reach_the_image
     done = run_docker("run", "--rm", "--network", "none", tag, "train")
     assert done.returncode != 0
     assert "UserError: " in done.stdout  # it started, and misses its hyperparameters
+
+
+@pytest.fixture(scope="module")
+def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A project with the default answers, and the tag of its image."""
+    need_image(DEFAULT_BASE)
+    project, tag = (
+        render(template, tmp_path_factory.mktemp("built") / "out"),
+        "template-tests:built",
+    )
+    build(project, tag)
+    yield project, tag
+    run_docker("image", "rm", "-f", tag)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suite_of_the_project_holds_against_its_container(
+    project_python: Path, built: tuple[Path, str], suite: str
+) -> None:
+    project, tag = built
+    run_module(project_python, project, "pytest", f"tests/{suite}", CONTRACT_IMAGE=tag)

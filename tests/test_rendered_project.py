@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from rendering import DEFAULT_SLUG, PROJECT, WINDOWS, files_of, render, run_cookiecutter
+from rendering import (
+    DEFAULT_SLUG,
+    PROJECT,
+    WINDOWS,
+    files_of,
+    render,
+    run_cookiecutter,
+    run_module,
+)
 
 pytestmark = [
     pytest.mark.rendered,
@@ -20,30 +27,11 @@ ANSWERS = {
     "regression on libsvm": {"num_classes": "1", "input_format": "libsvm"},
     "ten classes in recordio": {"num_classes": "10", "input_format": "recordio-protobuf"},
 }
-LONGEST = 1800  # seconds for one of a project's own commands: a hang must not eat the night
 CHECKS = {
     "lint": ["ruff", "check", "--no-cache"],
     "format": ["ruff", "format", "--check", "--no-cache"],
     "types": ["mypy", "--cache-dir", os.devnull, "program"],
 }
-
-
-def run_module(python: Path, folder: Path, *arguments: str, **variables: str) -> str:
-    """Run `python -m ...` in a project; return the last line, or fail with the last ones."""
-    command = [python, "-B", "-m", *arguments]
-    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PATH": path, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=LONGEST,
-    )
-    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-60:])
-    return (done.stdout.splitlines() or [""])[-1]
 
 
 @pytest.fixture(scope="module", params=ANSWERS)

@@ -16,7 +16,7 @@ from xgboost.tracker import RabitTracker
 from container import failures
 from container.configuration import Resources
 from container.failures import AlgorithmError, ContainerError, PlatformError, UserError
-from training.job import classify
+from training.ending import classify
 from training.links import SILENCE_SECONDS, Hub, Link, Message, connect
 
 DAY_SECONDS = 24 * 3600  # for XGBoost's own time limit: links notice a lost host much sooner

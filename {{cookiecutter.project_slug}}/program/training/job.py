@@ -7,35 +7,20 @@ killed for its memory, or when a lost peer makes XGBoost's collective abort the 
 from __future__ import annotations
 
 import ctypes
-import errno
 import logging
 import os
-import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 
 import settings
 from container import logs
-from container.failures import (
-    AlgorithmError,
-    ContainerError,
-    PlatformError,
-    UserError,
-    write_failure,
-)
+from container.failures import PlatformError, UserError
 from container.paths import Paths
+from training.ending import Stop, classify, fail
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-XGBOOST_CAUSES: tuple[tuple[str, type[ContainerError]], ...] = (
-    (r"bad_alloc|out of memory|Cannot allocate", PlatformError),
-    (r"rabit|collective|socket|tracker|Connection|poll", PlatformError),
-    (r"Invalid|valid values|Unknown|exceed bound|not supported|not yet|must|should", UserError),
-)
-
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         logs.configure(settings.load().log_level)
     except settings.SettingError as problem:
         logs.configure()
-        return _fail(paths, UserError(str(problem)))
+        return fail(paths, UserError(str(problem)))
     paths.failure.unlink(missing_ok=True)
     sys.stdout.flush()
     parent = os.getpid()
@@ -72,28 +57,6 @@ def work(paths: Paths) -> int:
     return pipeline.run(paths, Stop())
 
 
-class Stop:
-    """Whether the platform has asked the job to stop (SIGTERM).
-
-    Until `wait` is called the job ends at once; from then on, after the round in hand.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._patient = False
-        signal.signal(signal.SIGTERM, self._receive)
-
-    def wait(self) -> None:
-        """From now on let the work look at `requested`."""
-        self._patient = True
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        log.info("stop requested by signal %d", number)
-        self.requested = True
-        if not self._patient:
-            raise SystemExit(128 + number)
-
-
 def _die_with(parent: int) -> None:
     """Let the kernel kill this process when its parent dies (Linux)."""
     if sys.platform == "linux":
@@ -112,41 +75,7 @@ def guarded(paths: Paths, task: Callable[[Paths], int]) -> int:
         error = classify(problem)
         if not isinstance(error, UserError):
             log.error("%s", traceback.format_exc())
-        return _fail(paths, error)
-
-
-def classify(problem: BaseException) -> ContainerError:
-    """Return the failure that an exception means to the person who started the job."""
-    if isinstance(problem, ContainerError):
-        return problem
-    if isinstance(problem, SystemExit):
-        return PlatformError("the job was stopped")
-    if isinstance(problem, MemoryError):
-        return PlatformError(
-            "out of memory: use an instance with more, or the hyperparameter external_memory=true"
-        )
-    if isinstance(problem, OSError):
-        hint = "the disk is full: use a larger volume: " if problem.errno in DISK_FULL else ""
-        return PlatformError(f"{hint}{problem}")
-    message = re.sub(r"^\[[\d:]+\] \S+: |\s*Stack trace:.*", "", str(problem), flags=re.DOTALL)
-    if type(problem).__name__ == "XGBoostError":
-        for pattern, error in XGBOOST_CAUSES:
-            if re.search(pattern, message):
-                return error(f"XGBoost: {message}")
-    return AlgorithmError(f"{type(problem).__name__}: {message}")
-
-
-def abort(paths: Paths, error: ContainerError) -> None:
-    """End this process at once with an error: for threads, while the main one waits in XGBoost."""
-    code = _fail(paths, error)
-    sys.stdout.flush()
-    os._exit(code)
-
-
-def _fail(paths: Paths, error: ContainerError) -> int:
-    log.error("%s: %s", type(error).__name__, error)
-    write_failure(paths.failure, error)
-    return error.exit_code
+        return fail(paths, error)
 
 
 def _ended(paths: Paths, status: int) -> int:
@@ -155,7 +84,7 @@ def _ended(paths: Paths, status: int) -> int:
     if code >= 0 and (code == 0 or code == 128 + signal.SIGTERM or paths.failure.exists()):
         return code
     if code == -signal.SIGKILL:
-        return _fail(
+        return fail(
             paths,
             PlatformError(
                 "the training process was killed, most likely because the memory ran out: use an "
@@ -163,4 +92,4 @@ def _ended(paths: Paths, status: int) -> int:
             ),
         )
     how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    return _fail(paths, PlatformError(f"the training process ended {how}; see the log"))
+    return fail(paths, PlatformError(f"the training process ended {how}; see the log"))

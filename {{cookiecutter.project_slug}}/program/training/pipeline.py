@@ -25,10 +25,10 @@ from training import crossvalidation, data, labels, outputs, shards
 from training.checkpoints import VOLATILE, Checkpoints
 from training.chosen import Hyperparameters
 from training.cluster import Cluster
+from training.ending import Stop, abort, classify
 from training.environment import export
 from training.fit import Fit, Matrices, fit
 from training.hyperparameters import parse
-from training.job import Stop, abort, classify
 
 log = logging.getLogger(__name__)
 
