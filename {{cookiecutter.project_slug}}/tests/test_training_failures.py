@@ -14,7 +14,7 @@ from training_job import PROGRAM, Job, simple_job
 from xgboost.core import XGBoostError
 
 from container.failures import AlgorithmError, PlatformError, UserError
-from training.job import classify
+from training.ending import classify
 
 USER, ALGORITHM, PLATFORM = 1, 2, 3
 ROW = "1,2,3,4,5,6,7\n0,2,3,4,5,6,7\n"
