@@ -137,9 +137,12 @@ def test_clients_that_go_away_are_no_errors(started) -> None:
 
 def test_the_model_is_loaded_once_whatever_the_number_of_workers(started) -> None:
     server = started(WEB_CONCURRENCY="4")
+    deadline = time.monotonic() + 20  # /ping is good as soon as the first worker is ready
+    while len(server.workers()) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(server.workers()) == 4
     for _ in range(200):
         assert server.post(BODY).status == 200
-    assert len(server.workers()) == 4
     assert server.output().count("model loaded in") == 1
 
 
