@@ -1,13 +1,13 @@
-"""Load for the tests: clients in threads, each with its own connection, every answer checked."""
+"""Load for the tests: clients in threads, a connection a request, every answer checked."""
 
 from __future__ import annotations
 
-import http.client
 import threading
 import time
 from dataclasses import dataclass, field
 
 from conftest import Server
+from sample.load import ask
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Load:
     good: int = 0
     wrong: list[bytes] = field(default_factory=list)
     failed: list[tuple[float, str]] = field(default_factory=list)  # answers with another status
-    lost: list[tuple[float, str]] = field(default_factory=list)  # sent in full, never answered
+    lost: list[tuple[float, str]] = field(default_factory=list)  # taken, never answered
     refused: int = 0  # not accepted: nothing was lost
 
     def __enter__(self) -> Load:
@@ -38,37 +38,22 @@ class Load:
             thread.join()
 
     def _client(self) -> None:
-        connection: http.client.HTTPConnection | None = None
+        address = (self.server.host, self.server.port)
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: {self.server.host}\r\nContent-Type: text/csv\r\n"
+            f"Content-Length: {len(self.body)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        ).encode()
         while self.running:
-            fresh = connection is None
-            try:
-                if connection is None:
-                    connection = http.client.HTTPConnection(
-                        self.server.host, self.server.port, timeout=60
-                    )
-                    connection.connect()
-            except OSError:
+            fate, text = ask(address, head, self.body)
+            if fate == "refused":  # never taken, so nothing is lost
                 with self.lock:
                     self.refused += 1
-                connection = None
                 time.sleep(0.01)
-                continue
-            try:
-                connection.request("POST", self.path, self.body, {"Content-Type": "text/csv"})
-                reply = connection.getresponse()
-                text = reply.read()
-                self._count(reply.status, text)
-                if reply.will_close:
-                    connection.close()
-                    connection = None
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                connection = None
-                # A server may close a connection that is idle at the moment a request leaves the
-                # client (RFC 9112, 9.3.1): clients repeat those, and so nothing is lost.
-                if fresh or isinstance(error, TimeoutError):
-                    with self.lock:
-                        self.lost.append((time.monotonic(), repr(error)))
+            elif fate == "lost":
+                with self.lock:
+                    self.lost.append((time.monotonic(), fate))
+            else:
+                self._count(int(fate), text)
 
     def _count(self, status: int, text: bytes) -> None:
         with self.lock:

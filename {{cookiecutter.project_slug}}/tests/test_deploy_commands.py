@@ -237,7 +237,7 @@ def test_transform_predicts_a_folder_with_the_newest_model(cloud: Cloud) -> None
     trained(cloud)
     rows = cloud.folder / "rows.csv"
     rows.write_text("0.5,2\n")
-    output = twice(cloud, "transform", str(rows))
+    output = twice(cloud, "transform", str(rows), "--media-type", "text/csv")
     client = cloud.client("sagemaker")
     (job,) = client.list_transform_jobs()["TransformJobSummaries"]
     found = client.describe_transform_job(TransformJobName=job["TransformJobName"])
