@@ -52,7 +52,11 @@ def hosts(base: Path, train: Parts, validation: Parts, **hyperparameters: str) -
 
 def run(jobs: list[Job]) -> list[tuple[int, str]]:
     processes = [job.start() for job in jobs]
-    logs = [process.communicate(timeout=120)[0] for process in processes]
+    try:
+        logs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # one that hangs would keep the port from the tests that follow
     return [(process.returncode, log) for process, log in zip(processes, logs, strict=True)]
 
 
