@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
-from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
 
 from container import artifact
 from container.failures import UserError
@@ -58,6 +57,8 @@ def run(context: outputs.Context, tables: dict[str, Table], nthread: int) -> Non
 
 
 def _splits(context: outputs.Context, table: Table) -> list[tuple[Array, Array]]:
+    from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold  # 50 MB
+
     chosen, labels = context.chosen, table.labels
     folds, repeats, seed = chosen["_kfold"], chosen["_num_cv_round"], abs(chosen["seed"])
     if folds > len(table):

@@ -85,6 +85,7 @@ def fit(
                 checkpoints.save(bytes(booster.save_raw("ubj")), history)
         if stopped:
             break
+    booster.reset()  # gradients and positions of all rows: what follows needs their memory
     return _finished(booster, history, bool(patience), stopped)
 
 

@@ -6,12 +6,10 @@ host of a distributed job prints the value of the whole data, not an average of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import sklearn.metrics
 from numpy.typing import NDArray
 
 from training.parameters import CLASS_METRICS, NUMBER_METRICS
@@ -21,18 +19,19 @@ Total = Callable[[Array], Array]  # adds an array up over hosts
 
 MAXIMISED = {"auc", "aucpr", "pre", "ndcg", "map", "r2", *CLASS_METRICS}
 MAXIMISED |= {"interval-regression-accuracy"}
-FUNCTIONS: dict[str, Callable[..., float]] = {
-    "accuracy": sklearn.metrics.accuracy_score,
-    "balanced_accuracy": sklearn.metrics.balanced_accuracy_score,
-    "f1": partial(sklearn.metrics.f1_score, average="macro"),  # as the built-in defines it
-    "f1_binary": sklearn.metrics.f1_score,
-    "f1_macro": partial(sklearn.metrics.f1_score, average="macro"),
-    "precision": partial(sklearn.metrics.precision_score, zero_division=0),
-    "precision_macro": partial(sklearn.metrics.precision_score, average="macro", zero_division=0),
-    "precision_micro": partial(sklearn.metrics.precision_score, average="micro"),
-    "recall": sklearn.metrics.recall_score,
-    "recall_macro": partial(sklearn.metrics.recall_score, average="macro"),
-    "recall_micro": partial(sklearn.metrics.recall_score, average="micro"),
+BLOCK = 1 << 20  # rows that are worked on at a time
+FUNCTIONS: dict[str, tuple[str, dict[str, Any]]] = {  # of sklearn.metrics
+    "accuracy": ("accuracy_score", {}),
+    "balanced_accuracy": ("balanced_accuracy_score", {}),
+    "f1": ("f1_score", {"average": "macro"}),  # as the built-in defines it
+    "f1_binary": ("f1_score", {}),
+    "f1_macro": ("f1_score", {"average": "macro"}),
+    "precision": ("precision_score", {"zero_division": 0}),
+    "precision_macro": ("precision_score", {"average": "macro", "zero_division": 0}),
+    "precision_micro": ("precision_score", {"average": "micro"}),
+    "recall": ("recall_score", {}),
+    "recall_macro": ("recall_score", {"average": "macro"}),
+    "recall_micro": ("recall_score", {"average": "micro"}),
 }
 
 
@@ -55,11 +54,30 @@ def classes(predictions: Array, objective: str) -> Array:
     return (predictions > (0.0 if objective == "binary:logitraw" else 0.5)).astype(np.int64)
 
 
-def confusion(labels: Array, predicted: Array, count: int) -> Array:
+def confusion(labels: Array, predictions: Array, objective: str, count: int) -> Array:
     """Return the confusion matrix, int64 [count, count]: true classes down, predicted across."""
-    truth = (labels > 0.5).astype(np.int64) if count == 2 else labels.astype(np.int64)
-    cells = np.bincount(truth * count + predicted, minlength=count * count)
+    cells = np.zeros(count * count, np.int64)
+    for part in _parts(labels):
+        y, predicted = labels[part], classes(predictions[part], objective)
+        truth = (y > 0.5).astype(np.int64) if count == 2 else y.astype(np.int64)
+        cells += np.bincount(truth * count + predicted, minlength=count * count)
     return np.reshape(cells, (count, count))
+
+
+def _parts(rows: Array) -> Iterator[slice]:
+    """Yield slices of all rows: copies in float64 or int64 would double the memory of training."""
+    for start in range(0, len(rows), BLOCK):
+        yield slice(start, start + BLOCK)
+
+
+def _sums(labels: Array, predictions: Array) -> Array:
+    """Return the number of rows, the sums of y and y squared, and of the squared error."""
+    sums = np.zeros(4)
+    for part in _parts(labels):
+        y = labels[part].astype(np.float64)
+        error = y - predictions[part]
+        sums += [y.size, y.sum(), (y * y).sum(), (error * error).sum()]
+    return sums
 
 
 def evaluate(
@@ -71,15 +89,17 @@ def evaluate(
     """
     scores: dict[str, float] = {}
     if set(names) & set(CLASS_METRICS):
-        table = total(confusion(labels, classes(predictions, objective), count))
+        import sklearn.metrics  # here, because it takes 50 MB
+
+        table = total(confusion(labels, predictions, objective, count))
         cells = np.indices(table.shape).reshape(2, -1)[:, table.ravel() > 0]
         weights = table[table > 0]
         for name in set(names) & set(CLASS_METRICS):
-            scores[name] = float(FUNCTIONS[name](*cells, sample_weight=weights))
+            function, options = FUNCTIONS[name]
+            score = getattr(sklearn.metrics, function)
+            scores[name] = float(score(*cells, sample_weight=weights, **options))
     if set(names) & set(NUMBER_METRICS):
-        y, error = labels.astype(np.float64), labels.astype(np.float64) - predictions
-        sums = np.array([y.size, y.sum(), (y * y).sum(), (error * error).sum()])
-        n, linear, square, residual = total(sums)
+        n, linear, square, residual = total(_sums(labels, predictions))
         spread = square - linear * linear / n
         scores["mse"] = float(residual / n)
         scores["r2"] = float(1 - residual / spread) if spread > 0 else float("nan")

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import xgboost
 
 import features
@@ -169,7 +170,7 @@ def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, 
     """Return what makes a checkpoint this job's: parameters, data, features and XGBoost."""
     values: dict[str, Any] = {k: v for k, v in chosen.given.items() if k not in VOLATILE}
     for name, table in tables.items():
-        crc = zlib.crc32(table.labels.tobytes()) if table.labels is not None else 0
+        crc = zlib.crc32(np.ascontiguousarray(table.labels).data) if table.labels is not None else 0
         values[f"data of {name}"] = f"{table.features.shape}, labels {crc:08x}"
     values |= {"features": features.VERSION, "fitted": tables["train"].fitted}
     return values | {"xgboost": xgboost.__version__}

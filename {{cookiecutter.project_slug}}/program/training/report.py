@@ -135,7 +135,7 @@ def _fit_of(labels: Array, predictions: Array, facts: dict[str, Any]) -> str:
     if not labels.size or objective.startswith(("rank:", "survival:")):
         return ""
     if count > 1:
-        table = metrics.confusion(labels, metrics.classes(predictions, objective), count)
+        table = metrics.confusion(labels, predictions, objective, count)
         names = facts["label_names"] or [str(number) for number in range(count)]
         return _confusion(table[:SHOWN, :SHOWN], list(names)[:SHOWN], count)
     if predictions.ndim == 2:  # several quantiles: the middle one
