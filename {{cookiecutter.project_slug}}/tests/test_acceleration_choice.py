@@ -44,7 +44,7 @@ def test_off_means_xgboost_and_no_conversion(caplog: pytest.LogCaptureFixture) -
 def test_auto_falls_back_with_a_warning_and_the_reason(caplog: pytest.LogCaptureFixture) -> None:
     choice = acceleration.choose(train(LINEAR)[0])
     assert choice.engine.name == "xgboost"
-    assert choice.engine.why == choice.reason == choice.report["reason"]
+    assert choice.reason == choice.report["reason"]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [f"predicting through xgboost: {choice.reason}"]
 

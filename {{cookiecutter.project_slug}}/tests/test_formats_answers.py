@@ -179,8 +179,7 @@ CSV, JSON, LINES = "text/csv", "application/json", "application/jsonlines"
     ],
 )
 def test_accept_is_negotiated(accept: str | None, default: str, expected: str) -> None:
-    assert negotiate(accept, default, False) == expected
-    assert negotiate(accept, default, True) == expected
+    assert negotiate(accept, default) == expected
 
 
 @pytest.mark.parametrize(
@@ -188,9 +187,9 @@ def test_accept_is_negotiated(accept: str | None, default: str, expected: str) -
 )
 def test_an_accept_that_cannot_be_met_lists_what_can(accept: str) -> None:
     with pytest.raises(AcceptError, match="accept one of text/csv, application/json"):
-        negotiate(accept, CSV, False)
+        negotiate(accept, CSV)
 
 
 def test_a_default_that_cannot_be_written_is_told() -> None:
     with pytest.raises(AcceptError, match="image/png"):
-        negotiate(None, "image/png", False)
+        negotiate(None, "image/png")

@@ -74,7 +74,6 @@ def choose(
         reason = str(error) if isinstance(error, _Refusal) else _unforeseen(error)
         if mode == "require":
             raise AccelerationError(f"ACCELERATION=require, but {reason}") from None
-    engine.why = reason
     report.update(engine=engine.name, reason=reason)
     report["seconds"] = round(time.perf_counter() - started, 3)
     level = logging.WARNING if engine is reference and mode == "auto" else logging.INFO

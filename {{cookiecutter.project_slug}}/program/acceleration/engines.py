@@ -22,10 +22,9 @@ Floats = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """What serving needs of a model. `name` is "onedal" or "xgboost", `why` says why that one."""
+    """What serving needs of a model. `name` is "onedal" or "xgboost"."""
 
     name: str
-    why: str
     objective: str
     num_features: int
     num_groups: int
@@ -54,7 +53,6 @@ class XGBoostEngine:
         learner = json.loads(booster.save_config())["learner"]
         self.booster = booster
         self.missing = missing
-        self.why = ""
         self.objective = str(learner["objective"]["name"])
         self.num_features = int(booster.num_features())
         names = booster.feature_names
@@ -115,7 +113,6 @@ class OneDALEngine:
         self._link = LINKS[reference.objective]
         self._reference = reference
         self.shap = True  # cleared when the contributions of this model do not add up
-        self.why = ""
         self.missing = reference.missing
         self.objective = reference.objective
         self.num_features = reference.num_features

@@ -112,11 +112,11 @@ def charset_of(media: MediaType) -> str:
 
 
 @lru_cache(maxsize=64)
-def negotiate(accept: str | None, default: str, selected: bool) -> str:
+def negotiate(accept: str | None, default: str) -> str:
     """Return the media type of the answer: the one that `accept` likes best.
 
     `default`, itself a type or an Accept list, answers requests that accept anything, and breaks
-    ties. Every type carries `selected` outputs as well as scores. Raises AcceptError.
+    ties. Every type carries selected outputs as well as scores. Raises AcceptError.
     """
     best = parse_accept_header(plain_ranges(default), MIMEAccept).best_match(ENCODERS)
     wanted = plain_ranges(accept or "") or plain_ranges(default)

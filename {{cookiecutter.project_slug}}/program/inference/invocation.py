@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def check(settings: Settings) -> None:
     """Raise SettingError when no request could be answered with these settings."""
     try:
-        negotiate(None, settings.default_accept, bool(settings.inference_output))
+        negotiate(None, settings.default_accept)
     except AcceptError as error:
         raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None
 
@@ -81,7 +81,7 @@ def _respond(
     decoded = perf_counter()
     trace.rows, trace.seconds["decode"] = len(rows.values), decoded - start
     keys = settings.inference_output
-    media_type = negotiate(environ.get("HTTP_ACCEPT"), settings.default_accept, bool(keys))
+    media_type = negotiate(environ.get("HTTP_ACCEPT"), settings.default_accept)
     if not trace.rows:
         return EMPTY
     content = answer(model.score(rows), keys)
