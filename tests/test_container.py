@@ -30,7 +30,11 @@ COMBINATIONS = [
     for input_format in (choices("input_format") if base == DEFAULT_BASE else ("csv",))
 ]
 # Black box: they talk to the image as SageMaker and its clients do.
-SUITES = ("test_serving_contract.py", "test_serving_outputs.py", "test_deploy_pipeline.py")
+SUITES = (
+    "test_serving_contract.py",
+    "test_serving_selected.py",
+    "test_deploy_pipeline.py",
+)
 ABSENT = "localhost:9/no/such-image:0"
 
 
