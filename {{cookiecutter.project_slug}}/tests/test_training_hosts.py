@@ -139,6 +139,23 @@ def test_bad_data_on_one_host_ends_all_with_its_reason(tmp_path: Path) -> None:
         assert "bad.csv" in job.failure
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_host_that_comes_after_the_failure_is_told_too(tmp_path: Path, bad: int) -> None:
+    jobs = hosts(tmp_path, *shards(3))
+    jobs[bad].put("train", "bad.csv", "1,2,oops,4,5,6,7\n")
+    first, second = (job.start() for job in jobs[:2])
+    deadline = time.monotonic() + 60
+    while not jobs[1].failure:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(2)  # by now the first host has had the time to leave, wrongly
+    third = jobs[2].start()
+    for process in (first, second, third):
+        process.communicate(timeout=30)
+    assert [process.returncode for process in (first, second, third)] == [1, 1, 1]
+    assert "bad.csv" in jobs[2].failure
+
+
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_host_that_dies_ends_the_job_everywhere(tmp_path: Path, dead: int) -> None:
     jobs = hosts(tmp_path, *shards(3), num_round="100000")

@@ -83,6 +83,8 @@ class Cluster:
                 self._answered.set()
             elif "failed" in message and not self._leaving:
                 kind, reason = message["failed"]
+                if self._hub:  # without it, hosts that come late would wait for this one
+                    self._hub.wait(LEAVE_SECONDS, but=self.me)
                 self._abort(getattr(failures, kind, AlgorithmError)(reason))
         if not self._leaving:
             self._abort(PlatformError(f"host {self.hosts[0]} was lost"))

@@ -2,7 +2,8 @@
 
 XGBoost's collective says nothing of a peer that fails before training, and ends with a bare socket
 error when one fails later. So every host keeps a connection to the first one, which tells all of
-them what each has read and, when one fails or falls silent, which and why.
+them what each has read and, when one fails or falls silent, which and why: those too that connect
+only then.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Hub:
         self._links: dict[str, Link] = {}
         self._facts: Message = {}
         self._finished: set[str] = set()
+        self._failure: Message = {}
         self._change = threading.Condition()
         self._server = socket.create_server((address, PORT))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -92,10 +94,11 @@ class Hub:
         late.daemon = True
         late.start()
 
-    def wait(self, seconds: float) -> None:
-        """Wait until every host has finished, at most `seconds`."""
+    def wait(self, seconds: float, but: str = "") -> None:
+        """Wait until every host (`but` one) has finished or is lost, at most `seconds`."""
+        others = set(self._hosts) - {but}
         with self._change:
-            self._change.wait_for(lambda: self._finished >= set(self._hosts), seconds)
+            self._change.wait_for(lambda: self._finished >= others, seconds)
 
     def _accept(self) -> None:
         while True:
@@ -110,6 +113,8 @@ class Hub:
                 if "host" in message:
                     host = message["host"]
                     self._links[host] = link
+                    if self._failure:
+                        link.send(self._failure)
                 elif "facts" in message:
                     self._facts[host] = message["facts"]
                     if len(self._facts) == len(self._hosts):
@@ -117,23 +122,29 @@ class Hub:
                 elif "failed" in message:
                     kind, reason = message["failed"]
                     self._finished.add(host)
-                    self._tell({"failed": [kind, f"host {host}: {reason}"]})
+                    self._fail(kind, f"host {host}: {reason}")
                 elif "done" in message:
                     self._finished.add(host)
                 self._change.notify_all()
         with self._change:
             if host and host not in self._finished:
                 self._finished.add(host)
-                self._tell({"failed": ["PlatformError", f"host {host} was lost"]})
+                self._fail("PlatformError", f"host {host} was lost")
                 self._change.notify_all()
 
+    def _fail(self, kind: str, reason: str) -> None:
+        """Tell all hosts of the first failure: later ones follow from it."""
+        if not self._failure:
+            self._failure = {"failed": [kind, reason]}
+            self._tell(self._failure)
+
     def _tell(self, message: Message) -> None:
-        for host in sorted(self._links, key=self._hosts.index, reverse=True):
-            self._links[host].send(message)  # its own host last: that may end this process
+        for link in self._links.values():
+            link.send(message)
 
     def _report_absent(self) -> None:
         with self._change:
             absent = [host for host in self._hosts if host not in self._links]
             if absent:
                 text = f"{', '.join(absent)} did not join within {JOIN_SECONDS:g} s"
-                self._tell({"failed": ["PlatformError", text]})
+                self._fail("PlatformError", text)
