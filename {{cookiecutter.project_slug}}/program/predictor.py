@@ -19,7 +19,7 @@ from container import resources
 from container.failures import UserError
 from container.health import Heartbeat
 from container.paths import Paths
-from inference import errors, invocation, models, monitor
+from inference import errors, invocation, loading, models, monitor
 from inference.errors import NoModelError, Reply, UnknownModelError
 from inference.store import ModelStore
 from settings import Settings
@@ -50,7 +50,7 @@ class ScoringService:
     def _load(self, folder: Path) -> None:
         """Load the model. A broken one is a reason for 503s, not for dying again and again."""
         try:
-            self.model = models.load(folder, self.settings)
+            self.model = loading.load(folder, self.settings)
         except (acceleration.ModelFileError, UserError, OSError) as error:
             self.failure = f"the model cannot be served: {error}"
             log.error("error: %s", self.failure)
@@ -70,8 +70,7 @@ class ScoringService:
 
     def predict(self, environ: Mapping[str, Any], name: str | None = None) -> Reply:
         """Answer one request for predictions, by the model called `name` if there are many."""
-        find = partial(self.get_model, name)
-        reply, trace = invocation.invoke(find, environ, self.settings)
+        reply, trace = invocation.invoke(self.get_model, name, environ, self.settings)
         self.monitor.record(trace, environ)
         return reply
 
@@ -125,15 +124,12 @@ def respond(reply: Reply) -> Response:
     return Response(reply.body, reply.status, headers, content_type=reply.content_type)
 
 
-def invoked_model(environ: Environ, many: bool) -> tuple[bool, str | None]:
-    """Tell whether a request asks for predictions, and of which model if there are many."""
-    path = environ["PATH_INFO"]
-    if environ["REQUEST_METHOD"] != "POST":
-        return False, None
-    if many and path.startswith("/models/") and path.endswith("/invoke"):
-        name = path[len("/models/") : -len("/invoke")]
-        return True, name.encode("latin-1").decode("utf-8", "replace")  # as WSGI wants it
-    return path == "/invocations", None
+def invoked_model(path: str) -> str | None:
+    """Return which of many models a path asks to predict; None if none."""
+    if not (path.startswith("/models/") and path.endswith("/invoke")):
+        return None
+    name = path[len("/models/") : -len("/invoke")]
+    return name.encode("latin-1").decode("utf-8", "replace")  # as WSGI wants it
 
 
 def answer_first(service: ScoringService, rest: Start) -> Start:
@@ -143,9 +139,12 @@ def answer_first(service: ScoringService, rest: Start) -> Start:
     the same requests through the same function, wherever they run without this wrapper.
     """
 
+    many = service.store is not None
+
     def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
-        hit, name = invoked_model(environ, service.store is not None)
-        if not hit:
+        path = environ["PATH_INFO"]
+        name = invoked_model(path) if many else None
+        if environ["REQUEST_METHOD"] != "POST" or (path != "/invocations" and name is None):
             result: Iterable[bytes] = rest(environ, start_response)
             return result
         reply = service.predict(environ, name)

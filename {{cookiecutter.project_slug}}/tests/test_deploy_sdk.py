@@ -15,7 +15,7 @@ import xgboost
 from conftest import to_csv
 from sklearn import datasets
 
-from inference.models import model_files
+from inference.loading import model_files
 
 IMAGE = os.environ.get("CONTRACT_IMAGE", "")
 COMPOSE = [["docker-compose", "version"], ["docker", "compose", "version"]]

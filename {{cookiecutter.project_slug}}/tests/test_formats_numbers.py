@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import formats
-from formats import json_rows, numbers, text
+from formats import delimited, json_rows, numbers, text
 from formats.errors import DecodeError, FormatError
 
 EXAMPLES = int(os.environ.get("FORMAT_EXAMPLES", "300"))
@@ -49,8 +49,8 @@ cells = st.one_of(plain_cells, plain_cells, plain_cells, odd_cells)
 
 
 @st.composite
-def csv_bodies(draw: st.DrawFn) -> bytes:
-    """Rows of one width, now and then ragged or with another delimiter, mostly plain numbers."""
+def csv_bodies(draw: st.DrawFn) -> tuple[bytes, int]:
+    """Rows of one width, and that width; now and then ragged or with another delimiter."""
     width = draw(st.integers(1, 4))
     source = draw(st.sampled_from([plain_cells, st.just("") | plain_cells, cells]))
     delimiter = draw(st.sampled_from([",", ",", ",", ";", "\t", ", "]))
@@ -61,7 +61,7 @@ def csv_bodies(draw: st.DrawFn) -> bytes:
         rows.append(draw(st.lists(source, min_size=1, max_size=5)))
     end = draw(st.sampled_from(["", "\n", "\r\n", "\n\n"]))
     newline = draw(st.sampled_from(["\n", "\n", "\r\n"]))
-    return (newline.join(delimiter.join(row) for row in rows) + end).encode()
+    return (newline.join(delimiter.join(row) for row in rows) + end).encode(), width
 
 
 def reference_csv(body: bytes) -> np.ndarray | None:
@@ -83,10 +83,10 @@ def reference_csv(body: bytes) -> np.ndarray | None:
     return None if np.isinf(values).any() else values.reshape(len(rows), -1)
 
 
-def outcome(decode: Any, body: bytes) -> np.ndarray | None:
+def outcome(decode: Any, body: bytes, width: int = 0) -> np.ndarray | None:
     """Return the decoded matrix, or None where the body is refused."""
     try:
-        return np.asarray(decode(body, formats.Schema(0)).values)
+        return np.asarray(decode(body, formats.Schema(width)).values)
     except FormatError:
         return None
 
@@ -98,17 +98,37 @@ def assert_same(left: np.ndarray | None, right: np.ndarray | None, body: bytes) 
 
 
 @many
-@example(b"1,nan1,2")
-@example(b"1,[2]\n3,4")
+@example((b"1,nan1,2", 3))
+@example((b"1,[2]\n3,4", 2))
+@example((b"1,2,3\n4\n5,6", 2))
+@example((b"\n1,2\n\n", 2))
+@example((b"\n1\n\n2", 1))
 @given(csv_bodies())
-def test_compiled_csv_reader_agrees_with_the_tolerant_one_and_with_python(body: bytes) -> None:
+def test_csv_readers_agree_with_the_tolerant_one_and_with_python(case: tuple[bytes, int]) -> None:
+    """Bodies of plain numbers have a shorter way, and the compiled parser stands in both."""
+    body, width = case
     with pytest.MonkeyPatch.context() as patch:
-        fast = outcome(formats.delimited.decode, body)
+        fast = outcome(delimited.decode, body, width)
+        patch.setattr(delimited, "SMALL_BYTES", -1)
+        general = outcome(delimited.decode, body, width)
         patch.setattr(numbers, "parse", numbers.tolerant)
-        slow = outcome(formats.delimited.decode, body)
+        slow = outcome(delimited.decode, body, width)
     assert_same(fast, slow, body)
+    assert_same(general, slow, body)
     if b'"' not in body:
         assert_same(fast, reference_csv(body), body)
+
+
+@many
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=12), st.data())
+def test_a_rectangle_is_one_whatever_its_cells_hold(counts: list[int], data: st.DataObject) -> None:
+    counts = data.draw(st.sampled_from([counts, [counts[0]] * len(counts)]))
+    cells = st.sampled_from(
+        ["", "1", "-2.5e7", "a cell of more than the sixty-four bits of a word"]
+    )
+    lines = [",".join(data.draw(cells) for _ in range(count)) for count in counts]
+    found = delimited.is_rectangle("\n".join(lines).encode(), counts[0])
+    assert found == (len(set(counts)) == 1)
 
 
 json_cells = st.one_of(

@@ -24,7 +24,7 @@ from container.paths import Paths
 from formats import Rows
 from formats.errors import FormatError
 from formats.files import read_channel
-from inference import models
+from inference import loading
 from inference.outputs import predicted_label
 
 
@@ -50,7 +50,7 @@ def run(base: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(base / "input" / "model" / "model.tar.gz") as archive:
             archive.extractall(folder, filter="data")
-        model = models.load(Path(folder), options)
+        model = loading.load(Path(folder), options)
     names = model.manifest.feature_names
     table = read_channel(base / "input" / "test", "text/csv", options.input_format, names=names)
     scored = model.score(Rows(np.ascontiguousarray(table.features), table.names))

@@ -124,7 +124,7 @@ class OneDALEngine:
         if self._classifier is not None and len(rows):
             return self._probabilities(rows)
         answer = self._link(self._margins(rows))
-        return answer[:, 0] if answer.shape[1] == 1 else answer
+        return answer.reshape(-1) if answer.shape[1] == 1 else answer
 
     def margins(self, rows: Floats) -> Floats:
         answer = self._margins(checked(rows, self))
@@ -144,7 +144,7 @@ class OneDALEngine:
         if not len(rows):
             return np.empty((0, self.num_groups), np.float32)
         if self.num_groups == 1:
-            return self._compute(self._regressors[0], rows, "").reshape(-1, 1)
+            return self._compute(self._regressors[0], rows, "")
         columns = [self._compute(model, rows, "").reshape(-1) for model in self._regressors]
         return np.stack(columns, axis=1)
 

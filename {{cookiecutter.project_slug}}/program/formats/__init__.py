@@ -6,10 +6,12 @@ has the table of formats.
 
 from __future__ import annotations
 
+import logging
+
 from formats.answers import Answer, Column, Scores, Selected, encode
-from formats.errors import ColumnsError, DecodeError
+from formats.errors import ColumnsError, DecodeError, FormatError
 from formats.files import iterate_channel, read_channel
-from formats.media import charset_of, negotiate, resolve
+from formats.media import negotiate, resolve
 from formats.table import Rows, Schema, Table
 
 __all__ = [
@@ -29,20 +31,29 @@ __all__ = [
 ]
 
 
+log = logging.getLogger(__name__)
+
+
 def decode(body: bytes, content_type: str | None, schema: Schema, default_format: str) -> Rows:
     """Return the rows of a request in the order of the model's columns, and under their names.
 
     An empty body has no rows. Raises MediaTypeError, DecodeError (with the row and column where
-    one is at fault) or ColumnsError (the rows do not have the model's columns).
+    one is at fault) or ColumnsError (the rows do not have the model's columns), and nothing else:
+    whatever a decoder did not foresee is the body's fault too.
     """
-    codec, media = resolve(content_type, default_format)
-    charset = charset_of(media)
+    codec, charset = resolve(content_type, default_format)
     try:
         if charset not in {"utf-8", "ascii"}:
             body = body.decode(charset).encode()
         rows = codec.decode(body, schema) if body else Rows.none(schema.num_features)
     except (DecodeError, UnicodeDecodeError) as error:
         raise loading_failed(error, codec.name, content_type) from None
+    except FormatError:
+        raise
+    except Exception as error:
+        log.exception("unexpected while decoding %s", content_type)
+        message = f"{type(error).__name__}: {error}"
+        raise loading_failed(DecodeError(message), codec.name, content_type) from error
     found = rows.values.shape[1]
     if found != schema.num_features:
         raise ColumnsError(

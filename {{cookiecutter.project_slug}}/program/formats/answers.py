@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -19,8 +19,7 @@ from formats import recordio
 Column = NDArray[Any] | list[Any] | None
 
 
-@dataclass(frozen=True)
-class Scores:
+class Scores(NamedTuple):
     """What the model predicts: floats [rows] or [rows, groups]."""
 
     values: NDArray[np.floating[Any]]
@@ -161,4 +160,6 @@ def column_array(answer: Selected, key: str) -> NDArray[Any]:
 
 def dumps(values: NDArray[Any]) -> bytes:
     """Return `values` as JSON."""
-    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    if not values.flags.c_contiguous:
+        values = np.ascontiguousarray(values)
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)

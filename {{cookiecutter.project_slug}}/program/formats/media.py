@@ -70,8 +70,9 @@ def parse_media_type(text: str) -> MediaType:
 
 
 @lru_cache(maxsize=64)
-def resolve(content_type: str | None, default_format: str) -> tuple[Codec, MediaType]:
-    """Return the codec of `content_type` (short names count), or of `default_format` if absent.
+def resolve(content_type: str | None, default_format: str) -> tuple[Codec, str]:
+    """Return the codec of `content_type` (short names count), or of `default_format` if absent,
+    and Python's name of the charset.
 
     Raises MediaTypeError on an unknown type, a `label_size` other than 1, an unknown charset.
     """
@@ -93,8 +94,7 @@ def resolve(content_type: str | None, default_format: str) -> tuple[Codec, Media
             found=label_size,
             content_type=content_type,
         )
-    charset_of(media)
-    return codec, media
+    return codec, charset_of(media)
 
 
 def charset_of(media: MediaType) -> str:

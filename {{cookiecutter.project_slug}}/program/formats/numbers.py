@@ -20,6 +20,9 @@ from formats.table import Floats
 Doubles = NDArray[np.float64]
 ALPHABET = b"0123456789+-.eEnaNA \t"
 NAN_CELL = re.compile(rb",nan(?=,)", re.IGNORECASE)
+FLOAT32 = np.dtype(np.float32)
+ZERO = np.zeros((), np.float32)
+SAFE_SQUARES = 1e76  # no number of such a sum of squares is beyond float32, whose end is 3.4e38
 LONGEST_QUOTE = 40
 NOT_PLAIN = (TypeError, ValueError, RuntimeError)  # what simdjson raises, by kind of fault
 
@@ -109,9 +112,14 @@ def rows(text: bytes, columns: int) -> Floats:
 
 def narrow(values: Doubles) -> Floats:
     """Return `values` as finite C-contiguous float32 [n, m]; -0 becomes 0. Raises DecodeError."""
-    with np.errstate(over="ignore"):
-        # simdjson reads `-0` as an integer, without its sign: neither reader keeps one.
-        return finite((values + 0.0).astype(np.float32))
+    flat = values.reshape(-1)
+    if flat.dot(flat) < SAFE_SQUARES:  # one pass proves what `finite` looks for; not with a NaN
+        narrowed = values.astype(FLOAT32)
+    else:
+        with np.errstate(over="ignore"):
+            narrowed = finite(values.astype(FLOAT32))
+    # simdjson reads `-0` as an integer, without its sign: neither reader keeps one.
+    return np.add(narrowed, ZERO, narrowed)
 
 
 def finite(values: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,7 @@ class Table:
         return int(self.features.shape[0])
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """A request's rows: float32 [rows, columns], C-contiguous, NaN where a cell is missing, and
     the names of the columns where they are known."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from werkzeug.exceptions import HTTPException
@@ -58,8 +57,7 @@ STATUS: dict[type[Exception], int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An HTTP answer: status, body, its media type, further headers."""
 
     status: int

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from formats import Answer, Rows, Scores, Selected, decode, encode
-from formats.errors import AcceptError, DecodeError, FormatError
+from formats.errors import AcceptError
 from formats.media import negotiate
 from inference import errors, outputs
 from inference.body import read_body
 from inference.errors import Reply
-from inference.models import Model, Scored
+from inference.models import Model
 from settings import SettingError, Settings
 
 EMPTY = Reply(204)
-
-log = logging.getLogger(__name__)
 
 
 def check(settings: Settings) -> None:
@@ -33,72 +30,63 @@ def check(settings: Settings) -> None:
 
 @dataclass(slots=True)
 class Trace:
-    """What is measured of one request: seconds of each step, rows, and how it ended."""
+    """What is measured of one request: rows, seconds of each step it came to, how it ended."""
 
     request_id: str
     inference_id: str
     status: int = 0
     rows: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    decode: float = 0.0
+    predict: float = 0.0
+    encode: float = 0.0
     engine: str = ""
     message: str = ""
 
 
-def _trace(environ: Mapping[str, Any]) -> Trace:
-    return Trace(
-        environ.get("HTTP_X_REQUEST_ID") or uuid.uuid4().hex,
-        environ.get("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", ""),
-    )
-
-
-def _decode(body: bytes, content_type: str | None, model: Model, settings: Settings) -> Rows:
-    """Decode, and blame the body for whatever a decoder did not foresee: it never gives a 500."""
-    try:
-        return decode(body, content_type, model.schema, settings.input_format)
-    except FormatError:
-        raise
-    except Exception as error:
-        log.exception("unexpected while decoding %s", content_type)
-        message = f"Loading data failed: {type(error).__name__}: {error}"
-        raise DecodeError(message, content_type=content_type) from error
-
-
-def answer(scored: Scored, keys: tuple[str, ...]) -> Answer:
+def answer(model: Model, rows: Rows, keys: tuple[str, ...]) -> Answer:
     """Return the plain predictions, or the columns of the selected keys."""
-    return Selected(keys, outputs.select(scored, keys)) if keys else Scores(scored.predictions)
+    if keys:
+        return Selected(keys, outputs.select(model.score(rows), keys))
+    return Scores(model.predict(model.features(rows)))
 
 
-def _respond(
-    find: Callable[[], Model], environ: Mapping[str, Any], settings: Settings, trace: Trace
-) -> Reply:
-    model = find()
+def _respond(model: Model, environ: Mapping[str, Any], settings: Settings, trace: Trace) -> Reply:
     trace.engine = model.engine_name
     body = read_body(environ, settings.max_content_length)
     if not body:
         return EMPTY
     start = perf_counter()
-    rows = _decode(body, environ.get("CONTENT_TYPE"), model, settings)
+    rows = decode(body, environ.get("CONTENT_TYPE"), model.schema, settings.input_format)
     decoded = perf_counter()
-    trace.rows, trace.seconds["decode"] = len(rows.values), decoded - start
+    trace.rows, trace.decode = len(rows.values), decoded - start
     keys = settings.inference_output
     media_type = negotiate(environ.get("HTTP_ACCEPT"), settings.default_accept)
     if not trace.rows:
         return EMPTY
-    content = answer(model.score(rows), keys)
+    content = answer(model, rows, keys)
     predicted = perf_counter()
-    trace.seconds["predict"] = predicted - decoded
+    trace.predict = predicted - decoded
     text = encode(content, media_type)
-    trace.seconds["encode"] = perf_counter() - predicted
+    trace.encode = perf_counter() - predicted
     return Reply(200, text, media_type, (("X-Model-Engine", trace.engine),))
 
 
 def invoke(
-    find: Callable[[], Model], environ: Mapping[str, Any], settings: Settings
+    find: Callable[[str | None], Model],
+    name: str | None,
+    environ: Mapping[str, Any],
+    settings: Settings,
 ) -> tuple[Reply, Trace]:
-    """Answer the request in a WSGI environment with the model that `find` gives. Never raises."""
-    trace = _trace(environ)
+    """Answer the request in a WSGI environment with the model that `find` gives for `name`.
+
+    Never raises.
+    """
+    trace = Trace(
+        environ.get("HTTP_X_REQUEST_ID") or uuid.uuid4().hex,
+        environ.get("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", ""),
+    )
     try:
-        reply = _respond(find, environ, settings, trace)
+        reply = _respond(find(name), environ, settings, trace)
     except Exception as error:
         reply = errors.from_exception(error, trace.request_id)
         trace.message = str(error)

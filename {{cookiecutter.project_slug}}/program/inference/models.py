@@ -1,15 +1,9 @@
-"""A model folder -> a model that answers: one engine, or several that vote."""
+"""A model that answers: one engine, or several that vote."""
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +13,13 @@ import features
 from container import artifact
 from formats import Rows
 from formats.table import Schema
-from inference.errors import StartError
 from settings import Settings
 
-ARCHIVE = "model.tar.gz"  # SageMaker's SDK in local mode unpacks it beside itself
-OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE, ARCHIVE}
 VOTING = ("multi:softmax", "binary:hinge")  # their predictions are labels: no mean of those
 
 SHADOW_TOLERANCE = 1e-5  # absolute for probabilities, else relative
 
-log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
-
-
-def model_files(path: Path, ensemble: bool) -> list[Path]:
-    """Return the model files of a folder, sorted by name; only the first without `ensemble`.
-
-    Files with `model` in the name come before others, as an artifact may hold more than models.
-    Raises ModelFileError when there is none.
-    """
-    if path.is_file():
-        return [path]
-    entries = sorted(path.iterdir()) if path.is_dir() else []
-    files = [
-        entry
-        for entry in entries
-        if entry.is_file() and entry.name not in OURS and not entry.name.startswith(".")
-    ]
-    files = [entry for entry in files if "model" in entry.name.lower()] or files
-    if not files:
-        raise acceleration.ModelFileError(f"no model file in {path}")
-    return files if ensemble else files[:1]
 
 
 def vote(labels: Sequence[Floats]) -> Floats:
@@ -58,6 +28,13 @@ def vote(labels: Sequence[Floats]) -> Floats:
     counts = (table[:, None, :] == table[None, :, :]).sum(axis=1)
     ranked = np.where(counts == counts.max(axis=0), table, np.inf)
     return np.asarray(ranked.min(axis=0), np.float32)
+
+
+def combined(answers: Sequence[Floats]) -> Floats:
+    """Return the mean of the answers of an ensemble; a single one as it is."""
+    if len(answers) == 1:
+        return answers[0]
+    return np.asarray(np.mean(answers, axis=0), np.float32)
 
 
 class Model:
@@ -94,16 +71,47 @@ class Model:
             else None
             for choice in choices
         ]
+        # Nearly every model is one engine with nothing to add to its answer.
+        plain = len(engines) == 1 and first.name != "xgboost" and not any(self.shadows)
+        self.predict = first.predict if plain else self._predict
+
+    def _predict(self, values: Floats) -> Floats:
+        """Return what the engines predict together, and let the shadows look."""
+        answers = self.ask("predict", values)
+        for shadow, answer in zip(self.shadows, answers, strict=True):
+            if shadow:
+                shadow.offer(values, answer)
+        if len(answers) > 1 and self.objective in VOTING:
+            return vote(answers)
+        return combined(answers)
+
+    def ask(self, method: str, values: Floats) -> list[Floats]:
+        """Return the answer of each engine."""
+        # Not everything of XGBoost may run in several threads; oneDAL's predictions may.
+        return [
+            self._alone(getattr(engine, method), values)
+            if engine.name == "xgboost" or method == "contributions"
+            else getattr(engine, method)(values)
+            for engine in self.engines
+        ]
+
+    def _alone(self, method: Callable[[Floats], Floats], values: Floats) -> Floats:
+        with self.lock:
+            return method(values)
+
+    def features(self, rows: Rows) -> Floats:
+        """Return the model's columns of decoded rows, float32 [rows, features]."""
+        values, _ = features.transform(rows.values, rows.names, self.manifest.fitted_features)
+        return values
 
     def score(self, rows: Rows) -> Scored:
-        """Apply the project's features to decoded rows; predictions follow when asked for."""
-        values, _ = features.transform(rows.values, rows.names, self.manifest.fitted_features)
-        return Scored(self, values)
+        """Return what can be asked of this model for decoded rows."""
+        return Scored(self, self.features(rows))
 
     def self_test(self) -> str:
         """Predict one row of missing values; return what is wrong, or the empty string."""
         row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
-        finite = np.isfinite(Scored(self, row).predictions).all()
+        finite = np.isfinite(self.predict(row)).all()
         return "" if finite else "the self-test gave a prediction that is not finite"
 
 
@@ -114,84 +122,26 @@ class Scored:
         self.model, self.values = model, values
         self.objective, self.num_groups = model.objective, model.num_groups
         self.label_names = model.label_names
+        self._known: dict[str, Floats] = {}
 
-    def _ask(self, engine: acceleration.Engine, method: str) -> Floats:
-        # Not everything of XGBoost may run in several threads; oneDAL's predictions may.
-        alone = engine.name == "xgboost" or method == "contributions"
-        with self.model.lock if alone else nullcontext():
-            answer: Floats = getattr(engine, method)(self.values)
-            return answer
-
-    def _combine(self, method: str) -> Any:
-        answers = [self._ask(engine, method) for engine in self.model.engines]
-        if method == "predict":
-            for shadow, answer in zip(self.model.shadows, answers, strict=True):
-                if shadow:
-                    shadow.offer(self.values, answer)
-        if len(answers) == 1:
-            return answers[0]
-        if method == "predict" and self.objective in VOTING:
-            return vote(answers)
-        return np.mean(answers, axis=0)
-
-    @cached_property
+    @property
     def predictions(self) -> Floats:
         """`Booster.predict`; the mean, or the vote, of an ensemble."""
-        result: Floats = self._combine("predict")
-        return result
+        if "predict" not in self._known:
+            self._known["predict"] = self.model.predict(self.values)
+        return self._known["predict"]
 
-    @cached_property
+    @property
     def margins(self) -> Floats:
         """The untransformed sums of the trees."""
-        result: Floats = self._combine("margins")
-        return result
+        return self._mean("margins")
 
-    @cached_property
+    @property
     def contributions(self) -> Floats:
         """SHAP values, the bias last."""
-        result: Floats = self._combine("contributions")
-        return result
+        return self._mean("contributions")
 
-
-def probe_rows(path: Path) -> Floats | None:
-    """Return the rows that training kept for the parity check; None when there are none to use."""
-    if not path.is_file():
-        return None
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        log.warning("%s cannot be read (%s): the parity check does without", path.name, error)
-        return None
-    return np.ascontiguousarray(rows, np.float32)
-
-
-def load(path: Path, settings: Settings) -> Model:
-    """Load a model folder and choose the engines.
-
-    Raises ModelFileError or UserError when the files are broken, StartError when they contradict
-    the program or its settings, so that no other server of this image could do better.
-    """
-    started = time.monotonic()
-    folder = path if path.is_dir() else path.parent
-    files = model_files(path, settings.inference_ensemble)
-    manifest = artifact.read_manifest(folder)
-    if manifest.features_version not in (None, features.VERSION):
-        raise StartError(
-            f"the model was trained with features {manifest.features_version!r}, but "
-            f"program/features.py is {features.VERSION!r}: train again, or serve the image "
-            "that trained the model"
-        )
-    rows = probe_rows(folder / artifact.PROBE_FILE)
-    choices = []
-    for file in files:
-        booster = acceleration.load_booster(file)
-        try:
-            choice = acceleration.choose(
-                booster, mode=settings.acceleration, missing=manifest.missing, probe_rows=rows
-            )
-        except acceleration.AccelerationError as error:
-            raise StartError(f"{file.name}: {error}") from None
-        choices.append(choice)
-    model = Model(choices, manifest, settings)
-    log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
-    return model
+    def _mean(self, method: str) -> Floats:
+        if method not in self._known:
+            self._known[method] = combined(self.model.ask(method, self.values))
+        return self._known[method]

@@ -3,7 +3,7 @@
 Every worker counts in its own files of the folder PROMETHEUS_MULTIPROC_DIR; whoever answers
 /metrics adds them up. https://prometheus.github.io/client_python/multiprocess/
 Writing those files for every request would cost as much as predicting a row, so a worker adds
-counts up in a dictionary first and writes them once a second, with its heartbeat.
+counts up in memory first and writes them once a second, with its heartbeat.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -32,17 +33,40 @@ from inference.invocation import Trace
 from inference.models import Model
 from settings import PROJECT, Settings
 
+STEPS = ("decode", "predict", "encode")
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30)
 
-LATENCY = Histogram("request_seconds", "Time of answered requests in a worker", buckets=BUCKETS)
-COUNTERS = {
-    "requests": Counter("requests", "Answered requests by status", ["status"]),
-    "rows": Counter("rows", "Predicted rows by engine", ["engine"]),
-    "seconds": Counter("step_seconds", "Time spent in each step of requests", ["step"]),
-}
+
+class Latency(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, counts: list[int], total: float) -> None:
+        """Add `counts` observations by bucket, the last one unbounded, that sum up to `total`."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
+LATENCY = Latency("request_seconds", "Time of answered requests in a worker", buckets=BUCKETS)
+REQUESTS = Counter("requests", "Answered requests by status", ["status"])
+ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
+SECONDS = Counter("step_seconds", "Time spent in each step of requests", ["step"])
 MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
 SHADOW = Gauge("shadow_requests", "Shadow-checked requests", ["result"], multiprocess_mode="sum")
 ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
+
+
+@dataclass(slots=True)
+class Pending:
+    """What requests of one status and one engine came to since the last flush."""
+
+    requests: int = 0
+    rows: int = 0
+    decode: float = 0.0
+    predict: float = 0.0
+    encode: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
 
 class Monitor:
@@ -51,17 +75,24 @@ class Monitor:
     def __init__(self, settings: Settings) -> None:
         self.style = settings.access_log
         self.lock = threading.Lock()
-        self.pending: dict[tuple[str, str], float] = defaultdict(float)
+        self.pending: dict[tuple[int, str], Pending] = {}
 
     def record(self, trace: Trace, environ: Mapping[str, Any]) -> None:
         """Count one answered request, and print its line when asked to."""
+        key = trace.status, trace.engine
         with self.lock:
-            self.pending["requests", str(trace.status)] += 1
-            if trace.rows:
-                self.pending["rows", trace.engine] += trace.rows
-            for step, seconds in trace.seconds.items():
-                self.pending["seconds", step] += seconds
-        LATENCY.observe(sum(trace.seconds.values()))
+            pending = self.pending.get(key)
+            if pending is None:
+                pending = self.pending[key] = Pending()
+            pending.requests += 1
+            pending.rows += trace.rows
+            pending.decode += trace.decode
+            pending.predict += trace.predict
+            pending.encode += trace.encode
+            seconds = trace.decode + trace.predict + trace.encode
+            pending.buckets[bisect_left(BUCKETS, seconds)] += 1
+        if self.style == "off":
+            return
         if self.style == "on":
             self._print(self._line(trace, environ))
         elif self.style == "emf":
@@ -70,9 +101,14 @@ class Monitor:
     def flush(self) -> None:
         """Write the counts of the last second to this worker's files."""
         with self.lock:
-            pending, self.pending = self.pending, defaultdict(float)
-        for (name, label), amount in pending.items():
-            COUNTERS[name].labels(label).inc(amount)
+            pending, self.pending = self.pending, {}
+        for (status, engine), found in pending.items():
+            REQUESTS.labels(str(status)).inc(found.requests)
+            if found.rows:
+                ROWS.labels(engine).inc(found.rows)
+            for step in STEPS:
+                SECONDS.labels(step).inc(getattr(found, step))
+            LATENCY.add(found.buckets, found.decode + found.predict + found.encode)
 
     @staticmethod
     def observe(models: int, model: Model | None) -> None:
@@ -102,7 +138,7 @@ class Monitor:
             "engine": trace.engine,
             "message": trace.message,
         }
-        milliseconds = {f"{key}_ms": value * 1000 for key, value in trace.seconds.items()}
+        milliseconds = {f"{step}_ms": getattr(trace, step) * 1000 for step in STEPS}
         return {key: value for key, value in line.items() if value != ""} | milliseconds
 
     @staticmethod
@@ -112,7 +148,7 @@ class Monitor:
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
         """
         metrics = [{"Name": "rows", "Unit": "Count"}]
-        metrics += [{"Name": f"{step}_ms", "Unit": "Milliseconds"} for step in trace.seconds]
+        metrics += [{"Name": f"{step}_ms", "Unit": "Milliseconds"} for step in STEPS]
         directive = {"Namespace": PROJECT, "Dimensions": [["status"]], "Metrics": metrics}
         return {
             "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},

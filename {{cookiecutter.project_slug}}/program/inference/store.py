@@ -18,7 +18,7 @@ import orjson
 import acceleration
 from container import resources
 from container.failures import UserError
-from inference import models
+from inference import loading, models
 from inference.errors import BadModelError, Reply, StartError
 from inference.registry import Entry, Registry
 from settings import Settings
@@ -60,7 +60,7 @@ class ModelStore:
         """Return the model of an entry, in the loader's thread, loading it once."""
         generation, model = self.loaded.get(entry.name, ("", None))
         if model is None or generation != entry.generation:
-            model = models.load(Path(entry.url), self.settings)
+            model = loading.load(Path(entry.url), self.settings)
             self.loaded[entry.name] = (entry.generation, model)
         return model
 
@@ -76,7 +76,7 @@ class ModelStore:
         """Load the model that a request `{"model_name": …, "url": …}` names."""
         name, path = parse_load_request(body)
         try:
-            files = models.model_files(path, self.settings.inference_ensemble)
+            files = loading.model_files(path, self.settings.inference_ensemble)
             entry = self.registry.claim(name, str(path), cost(files, self.workers))
         except (acceleration.ModelFileError, OSError) as error:
             raise BadModelError(f"model {name!r}: {error}") from None
