@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure serving, training and start-up; write results/ beside this file.
+"""`python -m benchmarks`: measure this project; write results/ beside this file.
 
 Run it on a machine that does nothing else; two CPUs are enough.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import serving, startup, training
+from benchmarks import serving, startup, steps, training
 
 RESULTS = Path(__file__).with_name("results")
+WHAT = ("steps", "serving", "startup", "training")
 
 
 def main() -> None:
@@ -19,16 +20,18 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        default=["serving", "startup", "training"],
-        metavar="serving|startup|training",
+        default=WHAT,
+        metavar="|".join(WHAT),
     )
     parser.add_argument("--turns", type=int, default=10, help="alternations (default 10)")
     parser.add_argument("--seconds", type=int, default=2, help="of one burst (default 2)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of training (default 1000000)")
     arguments = parser.parse_args()
-    unknown = set(arguments.what) - {"serving", "startup", "training"}
+    unknown = set(arguments.what) - set(WHAT)
     if unknown:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
+    if "steps" in arguments.what:
+        steps.launch(RESULTS, arguments.turns)
     if "serving" in arguments.what:
         serving.run(RESULTS, arguments.turns, arguments.seconds)
     if "startup" in arguments.what:

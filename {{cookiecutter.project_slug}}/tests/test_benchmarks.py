@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import client, picture, servers, serving, workload
+from benchmarks import client, picture, servers, serving, steps, workload
 from benchmarks.paired import alternate, ratio
+
+import formats
 
 
 def test_every_contestant_runs_once_a_turn_and_the_first_turn_does_not_count() -> None:
@@ -92,3 +94,21 @@ def test_python_s_own_client_posts_the_body_and_counts_answers(
     assert load.requests > 10
     assert load.errors == 0
     assert 0 < load.p50 <= load.p99 < 1
+
+
+def test_steps_are_measured_on_bodies_that_decode_to_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "ROWS", (3,))
+    monkeypatch.setattr(steps, "SECONDS", 0.001)
+    rows = workload.table(3)[0]
+    for content_type, write in steps.BODIES.items():
+        found = formats.decode(write(rows), content_type, formats.Schema(workload.FEATURES), "csv")
+        np.testing.assert_allclose(found.values, rows, rtol=1e-6)
+    results = steps.run(tmp_path, turns=1)
+    assert len(results) == len(steps.BODIES)
+    assert json.loads((tmp_path / "steps.json").read_text()) == results
+    for figures in results.values():
+        spent = figures["microseconds"]
+        whole = spent["decode"] + spent["predict"] + spent["encode"]
+        assert figures["median"] == pytest.approx(whole / spent["compute"])

@@ -127,7 +127,7 @@ def test_a_rectangle_is_one_whatever_its_cells_hold(counts: list[int], data: st.
         ["", "1", "-2.5e7", "a cell of more than the sixty-four bits of a word"]
     )
     lines = [",".join(data.draw(cells) for _ in range(count)) for count in counts]
-    found = delimited.is_rectangle("\n".join(lines).encode(), counts[0])
+    found = text.is_rectangle("\n".join(lines).encode(), counts[0])
     assert found == (len(set(counts)) == 1)
 
 
@@ -203,6 +203,17 @@ def test_long_bodies_are_read_in_blocks_and_keep_count_of_rows() -> None:
     lines[15_000] = "1,2,x,4,5"
     with pytest.raises(DecodeError, match="row 15001, column 3: 'x' is not a number"):
         formats.decode("\n".join(lines).encode(), "text/csv", schema, "csv")
+
+
+def test_long_texts_are_parsed_in_blocks_and_keep_count_of_cells() -> None:
+    cells = [str(number) for number in range(60_000)] + [""]
+    assert len(",".join(cells)) > 2 * text.BLOCK_BYTES
+    found = numbers.parse(",".join(cells).encode())
+    np.testing.assert_array_equal(found, [*range(60_000), np.nan])
+    cells[50_000] = "x"
+    with pytest.raises(numbers.CellError) as caught:
+        numbers.parse(",".join(cells).encode())
+    assert (caught.value.index, caught.value.cell) == (50_000, b"x")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

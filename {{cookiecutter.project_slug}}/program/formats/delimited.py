@@ -13,10 +13,9 @@ import numpy as np
 from formats import numbers
 from formats.errors import DecodeError
 from formats.table import Floats, Reading, Rows, Schema, Table
-from formats.text import BLOCK_BYTES, blocks, first_line, lines_of
+from formats.text import BLOCK_BYTES, blocks, first_line, is_rectangle, lines_of
 
 DELIMITERS = (b",", b";", b"\t", b" ")
-NEWLINE = 10
 SMALL_BYTES = 1 << 13  # below that, a look at each byte costs less than a few calls of numpy
 PLAIN = b"0123456789+-.eE"  # what most bodies hold between their commas and newlines
 
@@ -157,24 +156,6 @@ def parse_block(text: bytes, delimiter: bytes, width: int | None = None) -> Floa
     if not is_rectangle(text, width):
         raise fault_of(text, delimiter, width)
     return numbers.rows(text.replace(b"\n", b","), width)
-
-
-def is_rectangle(text: bytes, width: int) -> bool:
-    """Tell whether every line of `text` has `width` cells, whatever they hold.
-
-    A bit for each comma, then the commas before each newline: a few operations on whole arrays,
-    where a look at the lines one by one costs as much as parsing the numbers.
-    """
-    characters = np.frombuffer(text, np.uint8)
-    bits = np.zeros(len(characters) // 64 + 1, np.uint64)
-    packed = np.packbits(characters == ord(","), bitorder="little")
-    bits.view(np.uint8)[: len(packed)] = packed
-    before = np.cumsum(np.bitwise_count(bits), dtype=np.int64)
-    ends = np.append(np.flatnonzero(characters == NEWLINE), len(text))
-    word, bit = ends >> 6, (ends & 63).astype(np.uint64)
-    # All commas up to the newline's word, less those of that word that stand behind it.
-    commas = before[word] - np.bitwise_count(bits[word] >> bit)
-    return bool((commas == (width - 1) * np.arange(1, len(ends) + 1)).all())
 
 
 def fault_of(text: bytes, delimiter: bytes, width: int) -> DecodeError:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from formats.errors import DecodeError
 from formats.table import Floats
+from formats.text import BLOCK_BYTES
 
 Doubles = NDArray[np.float64]
 ALPHABET = b"0123456789+-.eEnaNA \t"
@@ -51,6 +52,22 @@ def parse(text: bytes) -> Doubles:
 
     Raises CellError. A number beyond float64 becomes infinite.
     """
+    if len(text) <= BLOCK_BYTES:
+        return parse_block(text)
+    parts, start = [], 0
+    while start <= len(text):
+        end = text.find(b",", start + BLOCK_BYTES)
+        end = len(text) if end < 0 else end
+        try:
+            parts.append(parse_block(text[start:end]))
+        except CellError as error:
+            raise CellError(error.index + sum(map(len, parts)), error.cell) from None
+        start = end + 1
+    return np.concatenate(parts)
+
+
+def parse_block(text: bytes) -> Doubles:
+    """Do the work of `parse` on a text that fits into the processor's cache."""
     try:
         return simple(text)
     except NOT_PLAIN:
