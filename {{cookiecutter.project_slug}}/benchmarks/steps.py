@@ -23,9 +23,10 @@ import orjson
 from numpy.typing import NDArray
 
 import settings
-from acceleration.threads import VARIABLES, limit_onedal
+from acceleration.threads import limit_onedal
 from benchmarks import workload
 from benchmarks.paired import alternate, ratio
+from container.resources import THREADS
 from formats import Scores, decode, encode
 from inference import loading
 from inference.models import Model
@@ -117,7 +118,7 @@ def run(folder: Path, turns: int) -> dict[str, Any]:
 
 def launch(folder: Path, turns: int) -> None:
     """Measure in a process of its own, with one thread a numeric library, as in a worker."""
-    environ = {**os.environ, **dict.fromkeys(VARIABLES, "1")}
+    environ = {**os.environ, **dict.fromkeys(THREADS, "1")}
     command = [sys.executable, "-m", "benchmarks.steps", str(folder), str(turns)]
     subprocess.run(command, env=environ, check=True)
 

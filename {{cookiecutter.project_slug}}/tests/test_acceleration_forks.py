@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xgboost
-from conftest import sample_rows, save, to_csv
+from conftest import Server, sample_rows, save, to_csv
 
 import acceleration
 
@@ -103,3 +104,19 @@ print(sorted(early), ctypes.CDLL(name).omp_get_max_threads())
         [sys.executable, "-c", script], cwd=PROGRAM, capture_output=True, text=True, timeout=60
     )
     assert shown.stdout == "[] 1\n", shown.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_has_a_thread_for_requests_and_one_for_its_heartbeat(server: Server) -> None:
+    """numpy's BLAS reads its variable when numpy is imported, long before the application."""
+    deadline = time.monotonic() + 20
+    while min(map(threads_of, server.workers())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)  # /ping is good as soon as the first worker is ready
+    body = b"1,2,3,4,5\n" * 9_000  # enough numbers in a block for BLAS to want threads
+    for _ in range(10):
+        assert server.post(body).status == 200
+    assert [threads_of(pid) for pid in server.workers()] == [2, 2]
+
+
+def threads_of(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))

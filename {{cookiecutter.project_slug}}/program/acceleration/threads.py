@@ -12,13 +12,12 @@ import sys
 import numpy as np
 
 from acceleration.engines import Engine
-
-VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+from container import resources
 
 
 def single_thread() -> None:
-    """Give every numeric library one thread. OpenMP reads this once: call before the imports."""
-    for variable in VARIABLES:
+    """Give every numeric library one thread. They read this once: call before the imports."""
+    for variable in resources.THREADS:
         os.environ[variable] = "1"
     limit_onedal()
 

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+# Numeric libraries read these when they are loaded, so a process sets them for its children.
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+THREADS = (BLAS_THREADS, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2**63 where v2 writes "max"
 
 

@@ -80,6 +80,7 @@ class Supervisor:
         bind = f"unix:{self.run}/gunicorn.sock" if nginx else f"0.0.0.0:{self.config.port}"
         environ = {
             **os.environ,
+            **dict.fromkeys(resources.THREADS, "1"),  # a worker is one of as many as there are CPUs
             "SERVE_RUN": str(self.run),
             "SERVE_BIND": bind,
             "PROMETHEUS_MULTIPROC_DIR": str(self.run / "metrics"),

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 
 import settings
-from container import logs
+from container import logs, resources
 from container.failures import PlatformError, UserError
 from container.paths import Paths
 from training.ending import Stop, classify, fail
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         logs.configure()
         return fail(paths, UserError(str(problem)))
     paths.failure.unlink(missing_ok=True)
+    os.environ.setdefault(resources.BLAS_THREADS, "1")  # those of XGBoost are enough
     sys.stdout.flush()
     parent = os.getpid()
     child = os.fork()
