@@ -78,6 +78,12 @@ class Settings:
     workers: int = setting(
         "WEB_CONCURRENCY", "0", integer(0, 512), "worker processes; 0 = one a usable CPU"
     )
+    spread_rows: int = setting(
+        "SPREAD_ROWS",
+        "10000",
+        integer(0),
+        "requests of so many rows may use idle CPUs of other workers; 0: none does",
+    )
     max_content_length: int = setting(
         "MAX_CONTENT_LENGTH",
         "26214400",

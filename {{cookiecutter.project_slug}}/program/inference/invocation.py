@@ -11,7 +11,7 @@ from typing import Any
 from formats import Answer, Rows, Scores, Selected, decode, encode
 from formats.errors import AcceptError
 from formats.media import negotiate
-from inference import errors, outputs
+from inference import errors, outputs, spread
 from inference.body import read_body
 from inference.errors import Reply
 from inference.models import Model
@@ -47,7 +47,10 @@ def answer(model: Model, rows: Rows, keys: tuple[str, ...]) -> Answer:
     """Return the plain predictions, or the columns of the selected keys."""
     if keys:
         return Selected(keys, outputs.select(model.score(rows), keys))
-    return Scores(model.predict(model.features(rows)))
+    values = model.features(rows)
+    if 0 < model.spread_rows <= len(values):
+        return Scores(spread.predict(model.predict, values))
+    return Scores(model.predict(values))
 
 
 def _respond(model: Model, environ: Mapping[str, Any], settings: Settings, trace: Trace) -> Reply:

@@ -74,6 +74,7 @@ class Model:
         # Nearly every model is one engine with nothing to add to its answer.
         plain = len(engines) == 1 and first.name != "xgboost" and not any(self.shadows)
         self.predict = first.predict if plain else self._predict
+        self.spread_rows = settings.spread_rows if plain else 0
 
     def _predict(self, values: Floats) -> Floats:
         """Return what the engines predict together, and let the shadows look."""
