@@ -162,6 +162,7 @@ def test_a_full_disk_is_a_platform_error(tmp_path: Path) -> None:
         (XGBoostError("[08:31:03] /a/b.cc:49: Unknown metric x\nStack trace:\n 1"), UserError, "x"),
         (XGBoostError("std::bad_alloc"), PlatformError, "bad_alloc"),
         (XGBoostError("[08:31:03] /a/b.cc:49: Check failed: a == b"), AlgorithmError, "a == b"),
+        (XGBoostError("[08:31:03] /src/collective/result.cc:78: EOF"), PlatformError, "EOF"),
     ],
 )
 def test_an_exception_becomes_the_class_that_it_means(

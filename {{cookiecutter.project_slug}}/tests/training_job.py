@@ -1,4 +1,8 @@
-"""A training job in a temporary /opt/ml, and the real `train` program that runs it."""
+"""A training job in a temporary /opt/ml, and the real `train` program that runs it.
+
+The program is `program/train` on this machine, or, for a job on a Docker network, a container of
+the image CONTRACT_IMAGE.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import xgboost
@@ -57,6 +62,24 @@ class Outcome:
     log: str
 
 
+def local_command(base: Path, environ: dict[str, str]) -> dict[str, Any]:
+    """Return how to start `train` from the source tree."""
+    variables = {
+        **os.environ,
+        **environ,
+        "SAGEMAKER_BASE_DIR": str(base),
+        "PYTHONPATH": str(PROGRAM),
+    }
+    return {"args": [sys.executable, str(PROGRAM / "train")], "env": variables}
+
+
+def docker_command(image: str, base: Path, environ: dict[str, str], *more: str) -> dict[str, Any]:
+    """Return how to start `train` in a container as SageMaker would; what it writes is ours."""
+    options = [f"-e{key}={value}" for key, value in environ.items()]
+    options += [f"-v{base}:/opt/ml", f"--user={os.getuid()}:{os.getgid()}", *more]
+    return {"args": ["docker", "run", "--rm", *options, image, "train"]}
+
+
 @dataclass
 class Job:
     """A job below `base`: write channels and configuration, run it, look at what it left."""
@@ -68,6 +91,9 @@ class Job:
     host: str = "algo-1"
     checkpoints: bool = False
     environ: dict[str, str] = field(default_factory=dict)
+    network: str = ""  # of Docker: there this host is a container, and its name resolves
+    container: str = ""
+    process: subprocess.Popen[str] | None = None
 
     def put(self, channel: str, name: str, content: str | bytes, **config: str) -> Path:
         """Write a file into a channel; `config` is its entry in inputdataconfig.json."""
@@ -87,27 +113,35 @@ class Job:
             "resourceconfig": {"current_host": self.host, "hosts": list(self.hosts)},
         }
         if self.checkpoints:
-            documents["checkpointconfig"] = {"LocalPath": str(self.base / "checkpoints")}
+            root = Path("/opt/ml") if self.network else self.base
+            documents["checkpointconfig"] = {"LocalPath": str(root / "checkpoints")}
         for name, document in documents.items():
             (config / f"{name}.json").write_text(json.dumps(document))
 
     def start(self) -> subprocess.Popen[str]:
         """Start `train` and return it at once; its output is one text stream."""
         self.configure()
-        environ = {
-            **os.environ,
-            "ACCELERATION": "off",
-            **self.environ,
-            "SAGEMAKER_BASE_DIR": str(self.base),
-            "PYTHONPATH": str(PROGRAM),
-        }
-        return subprocess.Popen(
-            [sys.executable, str(PROGRAM / "train")],
-            env=environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+        environ = {"ACCELERATION": "off", **self.environ}
+        if self.network:
+            self.container = f"{self.network}-{uuid4().hex[:8]}"
+            place = (f"--network={self.network}", f"--network-alias={self.host}")
+            names = (f"--hostname={self.host}", f"--name={self.container}")
+            image = os.environ["CONTRACT_IMAGE"]
+            command = docker_command(image, self.base, environ, *place, *names)
+        else:
+            command = local_command(self.base, environ)
+        self.process = subprocess.Popen(
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **command
         )
+        return self.process
+
+    def kill(self) -> None:
+        """End this host at once, as when its instance is lost."""
+        assert self.process is not None
+        if self.network:  # `docker run` alone would die, not what it runs
+            subprocess.run(["docker", "kill", self.container], capture_output=True, check=False)
+        else:
+            self.process.kill()
 
     def run_program(self) -> Outcome:
         """Run `train` to its end."""

@@ -64,10 +64,11 @@ def classify(problem: BaseException) -> ContainerError:
     if isinstance(problem, OSError):
         hint = "the disk is full: use a larger volume: " if problem.errno in DISK_FULL else ""
         return PlatformError(f"{hint}{problem}")
-    message = re.sub(r"^\[[\d:]+\] \S+: |\s*Stack trace:.*", "", str(problem), flags=re.DOTALL)
+    text = re.sub(r"\s*Stack trace:.*", "", str(problem), flags=re.DOTALL)
+    message = re.sub(r"^\[[\d:]+\] \S+: ", "", text)
     if type(problem).__name__ == "XGBoostError":
         for pattern, error in XGBOOST_CAUSES:
-            if re.search(pattern, message):
+            if re.search(pattern, text):  # with its source file: src/collective tells of a peer
                 return error(f"XGBoost: {message}")
     return AlgorithmError(f"{type(problem).__name__}: {message}")
 

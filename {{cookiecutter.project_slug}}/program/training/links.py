@@ -32,6 +32,8 @@ class Link:
         self._wire = wire
         self._lock = threading.Lock()
         wire.settimeout(SILENCE_SECONDS)
+        # Out at once: what still waits here is lost when the process ends with unread messages.
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=self._beat, daemon=True).start()
 
     def send(self, message: Message) -> bool:
@@ -118,7 +120,7 @@ class Hub:
                 elif "facts" in message:
                     self._facts[host] = message["facts"]
                     if len(self._facts) == len(self._hosts):
-                        self._tell({"answer": self._decide(self._facts)})
+                        self._answer()
                 elif "failed" in message:
                     kind, reason = message["failed"]
                     self._finished.add(host)
@@ -131,6 +133,16 @@ class Hub:
                 self._finished.add(host)
                 self._fail("PlatformError", f"host {host} was lost")
                 self._change.notify_all()
+
+    def _answer(self) -> None:
+        """Tell all hosts what was decided, or that nothing was: they wait without a time limit."""
+        try:
+            answer = self._decide(self._facts)
+        except Exception as problem:
+            log.exception("no decision")
+            self._fail("PlatformError", f"host {self._hosts[0]}: {problem}")
+        else:
+            self._tell({"answer": answer})
 
     def _fail(self, kind: str, reason: str) -> None:
         """Tell all hosts of the first failure: later ones follow from it."""
