@@ -29,11 +29,22 @@ COMBINATIONS = [
     for count in (CLASS_COUNTS if base == DEFAULT_BASE else ("2",))
     for input_format in (choices("input_format") if base == DEFAULT_BASE else ("csv",))
 ]
-# Black box: they talk to the image as SageMaker and its clients do.
-SUITES = (
-    "test_serving_contract.py",
-    "test_serving_selected.py",
-    "test_deploy_pipeline.py",
+# Black box: they talk to the image as SageMaker and its clients do. Each with its variables: the
+# fuzz test looks at the memory after 4,000 requests.
+SUITES = [
+    pytest.param("test_serving_contract.py", {}, id="contract"),
+    pytest.param("test_serving_contract.py", {"CONTRACT_OPTIONS": "--user=1000"}, id="user 1000"),
+    pytest.param("test_serving_selected.py", {}, id="selected outputs"),
+    pytest.param("test_serving_models.py", {}, id="several models"),
+    pytest.param("test_serving_life.py", {}, id="life"),
+    pytest.param("test_serving_fuzz.py", {"FUZZ_REQUESTS": "6000"}, id="fuzz"),
+    pytest.param("test_training_hosts.py", {}, id="several hosts"),
+    pytest.param("test_deploy_pipeline.py", {}, id="pipeline"),
+    pytest.param("test_deploy_sdk.py", {}, id="the SDK in local mode"),
+]
+LARGEST_MB = {"": 450, "parquet": 600}  # above the base image, by the extra format
+PACKAGES = (
+    "du -sm /opt/venv/lib/*.so.* /opt/venv/lib/python3*/site-packages/* | sort -rn | head -n 12"
 )
 ABSENT = "localhost:9/no/such-image:0"
 
@@ -151,9 +162,28 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     run_docker("image", "rm", "-f", tag)
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(("suite", "variables"), SUITES)
 def test_a_suite_of_the_project_holds_against_its_container(
-    project_python: Path, built: tuple[Path, str], suite: str
+    project_python: Path, built: tuple[Path, str], suite: str, variables: dict[str, str]
 ) -> None:
     project, tag = built
-    run_module(project_python, project, "pytest", f"tests/{suite}", CONTRACT_IMAGE=tag)
+    variables = {**variables, "CONTRACT_IMAGE": tag}
+    run_module(project_python, project, "pytest", f"tests/{suite}", **variables)
+
+
+def size_of(tag: str) -> float:
+    """Return the megabytes of an image."""
+    return int(run_docker("image", "inspect", "--format", "{{.Size}}", tag).stdout) / 1e6
+
+
+@pytest.mark.parametrize("formats", LARGEST_MB)
+def test_an_image_stays_small(
+    built: tuple[Path, str], formats: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, tag = built
+    build(project, tag, "--build-arg", f"FORMATS={formats}")
+    above = size_of(tag) - size_of(QUESTIONS["_images"][DEFAULT_BASE])
+    packages = run_docker("run", "--rm", tag, "sh", "-c", PACKAGES).stdout
+    with capsys.disabled():
+        print(f"\n{above:.0f} MB above the base image with formats {formats!r}, in MB:\n{packages}")
+    assert 0 < above <= LARGEST_MB[formats]

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ import xgboost
 
 PROGRAM = Path(__file__).resolve().parent.parent / "program"
 COLUMNS = 5
+PROCESSES = "grep -sa '' /proc/[0-9]*/stat /proc/[0-9]*/cmdline || true"  # some end meanwhile
+BEATS = "ls /dev/shm/serve-*/beats ${TMPDIR:-/tmp}/serve-*/beats 2>/dev/null || true"
+CGROUP = "cat /sys/fs/cgroup/memory/memory.stat 2>/dev/null || cat /sys/fs/cgroup/memory.stat"
 PARAMETERS: dict[str, dict[str, Any]] = {
     "binary:logistic": {},
     "binary:logitraw": {},
@@ -103,12 +107,13 @@ class Response:
 
 @dataclass
 class Server:
-    """A running `serve`."""
+    """A running `serve`, on this machine or in a container; process ids are those seen there."""
 
     port: int
     host: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
+    container: str = ""  # its name
 
     def request(
         self,
@@ -139,18 +144,60 @@ class Server:
         assert self.log is not None
         return self.log.read_text()
 
-    def children(self, name: str) -> list[int]:
-        """Return the processes below `serve` whose command line holds `name`."""
+    def shell(self, script: str) -> str:
+        """Run a script where the server's processes are; in a container as root, who may kill."""
+        place = ["docker", "exec", "--user=0", self.container] if self.container else []
+        done = subprocess.run([*place, "sh", "-c", script], stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode(errors="replace")
+
+    def children(self, name: str) -> dict[int, int]:
+        """Return the processes below `serve` whose command line holds `name`, with their parents.
+
+        Zombies are not among them.
+        """
         assert self.process is not None
-        return [pid for pid in descendants(self.process.pid) if name in command_line(pid)]
+        parents: dict[int, int] = {}
+        commands: dict[int, str] = {}
+        for line in self.shell(PROCESSES).rstrip("\n").split("\n"):
+            path, _, text = line.partition(":")
+            _, _, pid, kind = path.split("/")
+            if kind == "cmdline":
+                commands[int(pid)] = commands.get(int(pid), "") + text.replace("\0", " ")
+            else:
+                state, above = text.rpartition(")")[2].split()[:2]
+                parents[int(pid)] = 0 if state == "Z" else int(above)
+        found: dict[int, int] = {}
+        level = {1 if self.container else self.process.pid}
+        while level:
+            below = {pid: above for pid, above in parents.items() if above in level}
+            found |= below
+            level = set(below)
+        return {pid: above for pid, above in found.items() if name in commands.get(pid, "")}
 
     def workers(self) -> list[int]:
         """Return gunicorn's worker processes."""
-        masters = self.children("gunicorn")
-        return [pid for pid in masters if parent(pid) in masters]
+        found = self.children("gunicorn")
+        return [pid for pid, above in found.items() if above in found]
+
+    def ready(self) -> set[int]:
+        """Return the workers that have said, by a heartbeat, that their model answers."""
+        beating = {int(name) for name in self.shell(BEATS).split() if name.isdigit()}
+        return beating & set(self.workers())
+
+    def kill(self, pid: int) -> None:
+        """End a process with SIGKILL, as the kernel does when memory is short."""
+        self.shell(f"kill -KILL {pid}")
 
     def memory(self) -> int:
-        """Return the kilobytes that all processes have allocated, shared pages counted once."""
+        """Return the kilobytes that all processes have allocated, shared pages counted once.
+
+        Of a container it is what counts against its limit and cannot be dropped: allocated
+        memory, and files in memory, by the names of cgroup version 1 or 2.
+        """
+        if self.container:
+            found = dict(line.split() for line in self.shell(CGROUP).splitlines())
+            names = ("total_rss", "total_shmem") if "total_rss" in found else ("anon", "shmem")
+            return sum(int(found[name]) for name in names) // 1024
         total = 0
         for pid in self.children(""):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -179,38 +226,6 @@ class Server:
         return self.process.wait(seconds)
 
 
-def _stat(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ["Z", "0"]
-
-
-def parent(pid: int) -> int:
-    """Return the parent of a process; 0 when there is none, or it is a zombie."""
-    state, ppid = _stat(pid)[:2]
-    return 0 if state == "Z" else int(ppid)
-
-
-def command_line(pid: int) -> str:
-    """Return how a process was started."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def descendants(root: int) -> list[int]:
-    """Return the live processes below `root`."""
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    parents = {pid: parent(pid) for pid in pids}
-    found, level = [], [root]
-    while level:
-        level = [pid for pid, above in parents.items() if above in level]
-        found += level
-    return found
-
-
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as listener:
@@ -235,13 +250,18 @@ def local_command(base: Path, port: int, environ: dict[str, str], nginx: bool) -
     return {"args": [sys.executable, str(PROGRAM / "serve")], "env": variables}
 
 
-def docker_command(image: str, base: Path, port: int, environ: dict[str, str]) -> dict[str, Any]:
+def docker_command(
+    image: str, name: str, base: Path, port: int, environ: dict[str, str]
+) -> dict[str, Any]:
     """Return how to start `serve` in a container as SageMaker would, and more strictly.
 
+    The other folders of the tests, such as those of several models, are where they are here.
     CONTRACT_OPTIONS may hold more options of `docker run`, such as --user=1000.
     """
+    base.chmod(0o755)  # pytest's folders are closed to every other user
     options = [f"-e{key}={value}" for key, value in environ.items()]
     options += [f"-p{port}:8080", f"-v{base}:/opt/ml:ro", "--read-only", "--tmpfs=/tmp"]
+    options += [f"--name={name}", f"-v{base.parent}:{base.parent}:ro"]
     options += os.environ.get("CONTRACT_OPTIONS", "").split()
     return {"args": ["docker", "run", "--rm", *options, image, "serve"]}
 
@@ -249,15 +269,18 @@ def docker_command(image: str, base: Path, port: int, environ: dict[str, str]) -
 def start_server(base: Path, *, nginx: bool = True, **environ: str) -> Server:
     """Start the real `serve` on a free port with /opt/ml at `base`."""
     port, image = free_port(), os.environ.get("CONTRACT_IMAGE")
-    environ = {"WEB_CONCURRENCY": "2", **environ}
+    environ, container = {"WEB_CONCURRENCY": "2", **environ}, ""
     if image:
-        command = docker_command(image, base, port, environ)
+        if not nginx:
+            pytest.skip("the image has nginx")
+        container = f"contract-{uuid.uuid4().hex}"
+        command = docker_command(image, container, base, port, environ)
     else:
         command = local_command(base, port, environ, nginx)
     log = base / "serve.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(stdout=stream, stderr=stream, **command)
-    return Server(port, process=process, log=log)
+    return Server(port, process=process, log=log, container=container)
 
 
 @pytest.fixture
@@ -295,10 +318,12 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
     yield start
     for server in servers:
         assert server.process is not None
-        children = descendants(server.process.pid)
+        children = [] if server.container else server.children("")
         try:
             server.stop(15)
         except subprocess.TimeoutExpired:
+            if server.container:
+                subprocess.run(["docker", "kill", server.container], check=False)
             for pid in [*children, server.process.pid]:
                 os.kill(pid, signal.SIGKILL)
             server.process.wait()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
-import signal
 import socket
 import statistics
 import time
@@ -20,6 +20,7 @@ from container import artifact, health, supervisor
 
 BODY = to_csv(sample_rows(3, seed=5))
 BIG = to_csv(sample_rows(10_000, seed=5))
+KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "8"))
 FRONTS = [
     pytest.param(True, id="behind nginx", marks=pytest.mark.skipif(
         shutil.which("nginx") is None, reason="nginx is not on PATH")),
@@ -55,35 +56,56 @@ def test_sigterm_lets_a_long_request_finish(started) -> None:
     assert (load.wrong, load.failed, load.lost) == ([], [], [])
 
 
-def test_a_killed_worker_is_replaced_while_the_others_answer(started) -> None:
+def seconds_to_recover(server: Server, killed: int, since: float) -> float:
+    """Wait for two workers besides the killed one, and for a good answer."""
+    while len(server.ready() - {killed}) < 2:
+        assert time.monotonic() - since < 20, "the killed worker was not replaced"
+        time.sleep(0.05)
+    assert server.post(BODY).status == 200
+    return time.monotonic() - since
+
+
+@pytest.mark.slow
+def test_killed_workers_are_replaced_while_the_others_answer(started) -> None:
     server = started()
+    random_ = random.Random(1)
     kills: list[float] = []
-    with Load(server, BODY, server.post(BODY).body) as load:
-        for _ in range(4):
-            time.sleep(0.7)
-            os.kill(server.workers()[0], signal.SIGKILL)
+    recoveries: list[float] = []
+    with Load(server, BODY, server.post(BODY).body, clients=32) as load:
+        end = time.monotonic() + KILL_SECONDS
+        while time.monotonic() < end:
+            time.sleep(random_.uniform(0.2, 1.2))
+            victim = random_.choice(sorted(server.ready()))
             kills.append(time.monotonic())
-            time.sleep(1.3)
-            assert len(server.workers()) == 2
+            server.kill(victim)
+            recoveries.append(seconds_to_recover(server, victim, kills[-1]))
+    hurt = load.failed + load.lost
+    print(f"{load.good} answers, {len(kills)} kills, {len(hurt)} failures, recoveries {recoveries}")
     assert load.wrong == []
     assert load.good > 100
-    for when, what in load.failed + load.lost:
+    for when, what in hurt:
         assert any(0 <= when - kill < 1 for kill in kills), what
+    if server.children("nginx"):  # then a worker has one request
+        assert len(hurt) <= len(kills)
+    assert max(recoveries) < 2
 
 
 @pytest.mark.parametrize(("child", "code"), [("nginx", 137), ("gunicorn", 137)])
 def test_the_death_of_a_child_ends_the_server_with_a_reason(started, child: str, code: int) -> None:
     server = started()
-    masters = [pid for pid in server.children(child) if pid not in server.workers()]
+    found = server.children(child)
+    masters = [pid for pid, above in found.items() if above not in found]
     if not masters:
         pytest.skip(f"{child} is not on PATH")
-    os.kill(masters[0], signal.SIGKILL)
+    server.kill(masters[0])
     assert server.process.wait(30) == code  # a worker that is starting up takes until the limit
     assert f"error: {child} ended by itself with signal SIGKILL" in server.output()
 
 
 def test_nothing_is_left_behind(started) -> None:
     server = started()
+    if server.container:
+        pytest.skip("a container takes its processes and files with it")
     pids = server.children("")
     variables = Path(f"/proc/{server.workers()[0]}/environ").read_text().split("\0")
     [run] = [Path(x.partition("=")[2]) for x in variables if x.startswith("SERVE_RUN=")]
@@ -93,18 +115,21 @@ def test_nothing_is_left_behind(started) -> None:
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_ping_does_not_wait_behind_busy_workers(started) -> None:
     server = started()
     if not server.children("nginx"):
         pytest.skip("nginx is not on PATH: gunicorn's threads answer /ping")
-    with Load(server, BIG, server.post(BIG).body, clients=4):
+    with Load(server, BIG, server.post(BIG).body, clients=4) as load:
         times = []
-        for _ in range(100):
+        for _ in range(600):
             start = time.monotonic()
             assert server.request("GET", "/ping").status == 200
             times.append(time.monotonic() - start)
-            time.sleep(0.02)
-    assert statistics.quantiles(times, n=100)[97] < 0.1
+            time.sleep(0.01)
+    print(f"{load.good} answers of 10,000 rows, slowest pings {sorted(times)[-12:]}")
+    assert (load.wrong, load.failed, load.lost) == ([], [], [])
+    assert statistics.quantiles(times, n=100)[98] < 0.1
 
 
 def test_slow_clients_do_not_hold_workers(started) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -140,9 +138,12 @@ def test_the_list_comes_in_pages(many: Server, folders) -> None:
 def test_a_killed_worker_knows_the_models_again(many: Server, folders) -> None:
     folder, truth = folders[2]
     load(many, "kept", folder)
-    for pid in many.workers():
-        os.kill(pid, signal.SIGKILL)
+    workers = many.workers()
+    assert workers
+    for pid in workers:
+        many.kill(pid)
     many.wait_until_ready()
+    assert not set(workers) & set(many.workers())
     np.testing.assert_allclose(invoke(many, "kept").numbers()[:, 0], truth, atol=1e-5)
     assert unload(many, "kept") == 200
 
