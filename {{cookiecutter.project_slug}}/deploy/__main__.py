@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
+from boto3.exceptions import Boto3Error
 from botocore import exceptions
 
 from deploy import hosting, images, inventory, jobs
-from deploy.aws import Aws, explain
+from deploy.aws import Aws
 from deploy.configuration import DeployError, add_flags, load
 from deploy.pipeline import upsert
 from settings import SettingError
@@ -27,6 +29,19 @@ COMMANDS = {
     "destroy": "remove everything that this program made",
 }
 
+MENDS = {  # what the error's class or code holds: the command that mends it
+    "Credentials": "aws configure sso",
+    "ProfileNotFound": "aws configure list-profiles",
+    "Expired|SSO|Token": "aws sso login",
+    "Region|Endpoint": "aws ec2 describe-regions",
+    "AccessDenied|403": "aws sts get-caller-identity, and ask for that action",
+    "Unrecognized|Signature": "aws sts get-caller-identity",
+    "ResourceLimitExceeded": "aws service-quotas list-service-quotas --service-code sagemaker, then"
+    " aws service-quotas request-service-quota-increase",
+    "NoSuchBucket": "aws s3 ls",
+    "Throttling|TooManyRequests": "the same command again, later",
+}
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser: one sub-command a line of COMMANDS, the settings' flags in each."""
@@ -40,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--no-wait", action="store_true", help="return once it has started")
         if name in {"deploy", "transform", "register"}:
             sub.add_argument("--job", default="", help="training job; default: newest completed")
+        if name in {"deploy", "transform"}:
             sub.add_argument("--model-data", default="", help="s3:// model.tar.gz, not of a job")
         add_flags(sub.add_argument_group("settings"))
     one["push"].add_argument("--local", default="", help="an image that is built already")
@@ -80,21 +96,26 @@ def run(aws: Aws, given: argparse.Namespace) -> int:
     return 0
 
 
+def explain(problem: Exception) -> str:
+    """Return one line for a failure: what happened, and the command that mends it."""
+    text = " ".join(str(problem).split())
+    kind = " ".join([type(problem).__name__, *re.findall(r"\((\w+)\) when calling", text)])
+    found = next((mend for pattern, mend in MENDS.items() if re.search(pattern, kind)), "")
+    return f"{text}; run: {found}" if found else text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Faults end in one line on stderr and exit status 1."""
     given = parser().parse_args(arguments)
-    region = ""
     try:
-        settings = load(vars(given))
-        region = settings.region
-        return run(Aws(settings, dry_run=given.dry_run, poll=given.poll), given)
+        return run(Aws(load(vars(given)), dry_run=given.dry_run, poll=given.poll), given)
     except KeyboardInterrupt:
         print("\nnote: what was started goes on; see: python -m deploy status", file=sys.stderr)
         return 130
     except (DeployError, SettingError, OSError) as problem:
         print(f"error: {problem}", file=sys.stderr)
-    except (exceptions.BotoCoreError, exceptions.ClientError) as problem:
-        print(f"error: {explain(problem, region)}", file=sys.stderr)
+    except (exceptions.BotoCoreError, exceptions.ClientError, Boto3Error) as problem:
+        print(f"error: {explain(problem)}", file=sys.stderr)
     return 1
 
 

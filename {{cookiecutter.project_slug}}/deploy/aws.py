@@ -21,7 +21,15 @@ Document = dict[str, Any]
 REQUESTS = json.loads(Path(__file__).with_name("requests.json").read_text(encoding="utf-8"))
 ABSENT = {"RepositoryNotFoundException", "ImageNotFoundException", "NoSuchBucket", "NoSuchTagSet"}
 ABSENT |= {"404", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"}
-BUSY = {"InProgress", "Stopping", "Creating", "Updating", "RollingBack", "Pending"}
+BUSY = {
+    "InProgress",
+    "Stopping",
+    "Creating",
+    "Updating",
+    "SystemUpdating",
+    "RollingBack",
+    "Pending",
+}
 
 
 def fingerprint(content: Any) -> str:
@@ -30,10 +38,15 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def named(name: str, *parts: object) -> str:
-    """Join `name` and `parts` to at most 63 characters, SageMaker's limit, keeping the parts."""
+def named(name: str, *parts: object, limit: int = 63) -> str:
+    """Join `name` and `parts` to at most `limit` characters, keeping the parts."""
     tail = "".join(f"-{part}" for part in parts)
-    return name[: 63 - len(tail)].rstrip("-") + tail
+    return name[: limit - len(tail)].rstrip("-") + tail
+
+
+def word(kind: str) -> str:
+    """Return how SageMaker's fields call a kind: of "training_job", "TrainingJob"."""
+    return kind.title().replace("_", "")
 
 
 def fill(part: Any, values: Document) -> Any:
@@ -85,10 +98,11 @@ class Aws:
                 return None
             raise
 
-    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
-        """Yield every item below `key` of all pages of a listing call."""
-        for page in self.client(service).get_paginator(operation).paginate(**parameters):
-            yield from page.get(key, [])
+    def pages(self, service: str, operation: str, **parameters: Any) -> Iterator[Any]:
+        """Yield every item of all pages of a listing call."""
+        pages = self.client(service).get_paginator(operation).paginate(**parameters)
+        for page in pages:
+            yield from pages.result_keys[0].search(page) or []
 
     def change(self, service: str, operation: str, **parameters: Any) -> Document:
         """Announce a changing call as a command line of the AWS CLI, and make it."""
@@ -96,6 +110,14 @@ class Aws:
         text = json.dumps(parameters, default=str)
         self.announce("aws", program, operation.replace("_", "-"), "--cli-input-json", text)
         return {} if self.dry_run else self.read(service, operation, **parameters)
+
+    def ensure(self, kind: str, request: Document, name: str = "") -> str:
+        """Return the name of a tagged resource, by its content if not given; make it if absent."""
+        name = name or named(self.settings.name, fingerprint(request))
+        own = {f"{word(kind)}Name": name}
+        if not self.find("sagemaker", f"describe_{kind}", **own):
+            self.change("sagemaker", f"create_{kind}", **own, **request, Tags=self.settings.tags)
+        return name
 
     def announce(self, *words: str) -> None:
         """Print a changing command: whole under --dry-run, in short when it is about to run."""
@@ -148,47 +170,42 @@ class Aws:
         return named(self.settings.name, account, self.settings.region)
 
     def bucket(self) -> str:
-        """Return the bucket's name; the project's own is made, tagged and closed to the public."""
+        """Return the bucket's name; the project's own is made, closed to the public, and tagged.
+
+        Raises DeployError for a bucket that others made: with our tags, destroy would take it.
+        """
         if self.settings.bucket:
             return self.settings.bucket
         name, region = self.own_bucket(), self.settings.region
-        request = self.request("bucket", own_bucket=name, location=region)
-        if region == "us-east-1":  # which must not be named
-            del request["CreateBucketConfiguration"]
-        if not self.find("s3", "head_bucket", Bucket=name):
+        state = self.state_of(name)
+        if state == "foreign":
+            raise DeployError(
+                f"bucket {name} has not this project's tags; to use it: --bucket {name}"
+            )
+        if state == "absent":
+            request = self.request("bucket", own_bucket=name, location=region)
+            if region == "us-east-1":  # which must not be named
+                del request["CreateBucketConfiguration"]
             self.change("s3", "create_bucket", **request)
-        tagged = self.find("s3", "get_bucket_tagging", Bucket=name)
-        if not tagged or not self.ours(tagged["TagSet"]):
-            tags = self.request("bucket_tags", own_bucket=name)
+        if state != "ours":
             access = self.request("bucket_access", own_bucket=name)
             self.change("s3", "put_public_access_block", **access)
+            tags = self.request("bucket_tags", own_bucket=name)
             self.change("s3", "put_bucket_tagging", **tags)
         return name
 
+    def state_of(self, bucket: str) -> str:
+        """Return "absent", "ours", "foreign" or "new": empty, left by a run that was cut short."""
+        if not self.find("s3", "head_bucket", Bucket=bucket):
+            return "absent"
+        if tagged := self.find("s3", "get_bucket_tagging", Bucket=bucket):
+            return "ours" if self.ours(tagged["TagSet"]) else "foreign"
+        return "foreign" if any(self.pages("s3", "list_objects_v2", Bucket=bucket)) else "new"
+
     def made(self, arn: str) -> bool:
         """Tell whether a resource of SageMaker is this project's, by its tags."""
-        return self.ours(list(self.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)))
+        return self.ours(list(self.pages("sagemaker", "list_tags", ResourceArn=arn)))
 
     def ours(self, tags: list[dict[str, str]]) -> bool:
         """Tell whether `tags` hold all of this project's."""
         return all(tag in tags for tag in self.settings.tags)
-
-
-def explain(problem: Exception, region: str) -> str:
-    """Return one line for a failure: what happened, and the command that mends it."""
-    text = " ".join(str(problem).split())
-    code = getattr(problem, "response", {}).get("Error", {}).get("Code", "")
-    kinds = {"Credentials": "no AWS credentials; run: aws configure sso"}
-    kinds["ProfileNotFound"] = f"{text}; run: aws configure list-profiles"
-    kinds["Expired"] = kinds["SSO"] = kinds["Token"] = f"{text}; run: aws sso login"
-    kinds["Region"] = kinds["Endpoint"] = (
-        f"{text}; is {region} right? run: aws ec2 describe-regions"
-    )
-    kinds["AccessDenied"] = f"{text}; run: aws sts get-caller-identity, and ask for that action"
-    kinds["ResourceLimitExceeded"] = (
-        f"quota: {text}; run: aws service-quotas list-service-quotas --service-code sagemaker"
-        f" --region {region}, then aws service-quotas request-service-quota-increase"
-    )
-    kinds["Unrecognized"] = kinds["Signature"] = f"{text}; run: aws sts get-caller-identity"
-    mended = [line for key, line in kinds.items() if key in type(problem).__name__ + " " + code]
-    return mended[0] if mended else text

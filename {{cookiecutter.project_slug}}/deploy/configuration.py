@@ -18,6 +18,7 @@ import parsers
 import settings
 from deploy import ROOT
 
+SAMPLE = "build/ml/input/data/"
 MODES = ("real-time", "serverless", "async")
 MEDIA_TYPES = {
     "csv": "text/csv",
@@ -48,12 +49,8 @@ class Configuration:
     role: str = option("", "execution role, ARN or name; empty: NAME-sagemaker of roles.yaml")
     bucket: str = option("", "S3 bucket; empty: NAME-ACCOUNT-REGION, made when it is needed")
     image: str = option("", "image URI; empty: the newest in the repository NAME")
-    data: str = option(
-        "build/ml/input/data/train", "training data: a file, a folder or an s3:// prefix"
-    )
-    validation: str = option(
-        "build/ml/input/data/validation", "validation data, likewise; empty: none"
-    )
+    data: str = option(SAMPLE + "train", "training data: a file, a folder or an s3:// prefix")
+    validation: str = option("", "validation data, likewise; empty: of the sample data its own")
     media_type: str = option("", "media type of data and payloads; empty: the project's format")
     instance_type: str = option("ml.m5.xlarge", "instance of training and transform jobs")
     instance_count: int = option(1, "number of these instances")
@@ -77,6 +74,11 @@ class Configuration:
     def tags(self) -> list[dict[str, str]]:
         """The tags of everything that this program makes, and the proof that it made it."""
         return [{"Key": "Project", "Value": self.name}, {"Key": "ManagedBy", "Value": "deploy"}]
+
+    @property
+    def prefix(self) -> str:
+        """What every name begins with, however much of the project's name had to be cut off."""
+        return self.name[:18].rstrip("-")
 
 
 SCALARS = [entry for entry in dataclasses.fields(Configuration) if "help" in entry.metadata]
@@ -132,7 +134,13 @@ def load(
     values["media_type"] = values["media_type"] or MEDIA_TYPES[settings.load(source).input_format]
     if not values["region"]:
         raise DeployError("no region; run: export AWS_REGION=us-east-1 (or pass --region)")
+    if values["data"] == SAMPLE + "train":
+        values["validation"] = values["validation"] or SAMPLE + "validation"
     if values["mode"] not in MODES:
         raise DeployError(f"mode = {values['mode']!r}; use one of {', '.join(MODES)}")
-    tune = table.get("tune", {"eta": [0.01, 0.5], "max_depth": [3, 10]})
-    return Configuration(hyperparameters=hyperparameters, tune=dict(tune), **values)
+    tune = dict(table.get("tune", {"eta": [0.01, 0.5], "max_depth": [3, 10]}))
+    for name, limits in tune.items():
+        numbers = isinstance(limits, list) and all(isinstance(n, int | float) for n in limits)
+        if not numbers or len(limits) != 2:
+            raise DeployError(f"[tool.deploy.tune] {name} = {limits!r}; write it as [LOW, HIGH]")
+    return Configuration(hyperparameters=hyperparameters, tune=tune, **values)

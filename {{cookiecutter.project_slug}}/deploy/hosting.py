@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.aws import Aws, Document, fingerprint, named
+from deploy.aws import Aws, Document
 from deploy.configuration import DeployError
 from deploy.images import image_uri
 
@@ -13,28 +15,28 @@ SCALING = "application-autoscaling"
 
 
 def trained(aws: Aws, job: str = "") -> tuple[str, str, Document]:
-    """Return image, model.tar.gz and description of the completed `job`, default: the newest."""
-    if not job:
-        query = {"NameContains": named(aws.settings.name, "x" * 10)[:-10]}
-        query |= {"StatusEquals": "Completed"}
-        pages = aws.pages("sagemaker", "list_training_jobs", "TrainingJobSummaries", **query)
-        newest_first = sorted(pages, key=lambda one: one["CreationTime"], reverse=True)
-        newest = (one for one in newest_first if aws.made(one["TrainingJobArn"]))
-        job = next(newest, {"TrainingJobName": ""})["TrainingJobName"]
-    found = aws.find("sagemaker", "describe_training_job", TrainingJobName=job) if job else None
-    if not found or found["TrainingJobStatus"] != "Completed":
-        raise DeployError(f"no completed training job {job}; run: python -m deploy train")
-    image = aws.settings.image or found["AlgorithmSpecification"]["TrainingImage"]
-    return image, found["ModelArtifacts"]["S3ModelArtifacts"], found
+    """Return image, model.tar.gz and description of the completed `job`, default: the newest.
+
+    The trials of a tuning job are passed over: the newest of them is not the best.
+    """
+    for name in [job] if job else _completed(aws):
+        found = aws.find("sagemaker", "describe_training_job", TrainingJobName=name)
+        good = found and found["TrainingJobStatus"] == "Completed"
+        if found and good and (job or "TuningJobArn" not in found):
+            image = aws.settings.image or found["AlgorithmSpecification"]["TrainingImage"]
+            return image, found["ModelArtifacts"]["S3ModelArtifacts"], found
+    raise DeployError(
+        f"no completed training job {job}; run: python -m deploy train (or pass --job)"
+    )
 
 
-def _ensure(aws: Aws, kind: str, word: str, request: Document) -> str:
-    """Return the name of the resource of this content; make it when it is absent."""
-    name = named(aws.settings.name, fingerprint(request))
-    own = {f"{word}Name": name}
-    if not aws.find("sagemaker", f"describe_{kind}", **own):
-        aws.change("sagemaker", f"create_{kind}", **own, **request, Tags=aws.settings.tags)
-    return name
+def _completed(aws: Aws) -> Iterator[str]:
+    """Yield the names of this project's completed training jobs, the newest first."""
+    query = {"NameContains": aws.settings.prefix, "StatusEquals": "Completed"}
+    listed = aws.pages("sagemaker", "list_training_jobs", **query)
+    for entry in sorted(listed, key=lambda one: one["CreationTime"], reverse=True):
+        if aws.made(entry["TrainingJobArn"]):
+            yield entry["TrainingJobName"]
 
 
 def ensure_model(aws: Aws, job: str = "", data: str = "") -> str:
@@ -45,7 +47,7 @@ def ensure_model(aws: Aws, job: str = "", data: str = "") -> str:
     image, url = (image_uri(aws), data) if data else trained(aws, job)[:2]
     isolated = aws.settings.mode != "serverless"
     request = aws.request("model", image=image, data=url, role=aws.role(), isolated=isolated)
-    return _ensure(aws, "model", "Model", request)
+    return aws.ensure("model", request)
 
 
 def _guard(aws: Aws) -> Document:
@@ -63,12 +65,9 @@ def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str
     settings, endpoint = aws.settings, aws.settings.name
     values: Document = {"model": ensure_model(aws, job, data), "bucket": aws.bucket()}
     request = aws.request(settings.mode, capture=settings.capture_percent > 0, **values)
-    config = _ensure(aws, "endpoint_config", "EndpointConfig", request)
+    config = aws.ensure("endpoint_config", request)
     names = {"EndpointName": endpoint, "EndpointConfigName": config}
-    found = aws.find("sagemaker", "describe_endpoint", EndpointName=endpoint)
-    if found and found["EndpointStatus"] == "Failed":
-        aws.change("sagemaker", "delete_endpoint", EndpointName=endpoint)
-        found = None
+    found = _usable(aws)
     serverless = settings.mode == "serverless"
     size = f"{settings.endpoint_count} x {settings.endpoint_instance}, billed until it is deleted"
     if not found:
@@ -82,29 +81,53 @@ def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str
         guard = {} if serverless else {"DeploymentConfig": _guard(aws)}
         aws.change("sagemaker", "update_endpoint", **names, **guard)
     if wait:
-        _in_service(aws)
+        served = _in_service(aws).get("EndpointConfigName", config)
+        if served != config:  # alarms, or the health check of the new fleet
+            raise DeployError(
+                f"the update was undone: {endpoint} serves {served}, not {config}, unscaled;"
+                " look at its alarms, then run: python -m deploy deploy"
+            )
         _scale(aws, off=serverless or settings.endpoint_max <= settings.endpoint_count)
     else:
         print("note: run this again once it is in service: that sets its scaling")
     return endpoint
 
 
-def _in_service(aws: Aws) -> None:
+def _usable(aws: Aws) -> Document | None:
+    """Return the endpoint's description; None when there is none, after removing a failed one."""
+    own = {"EndpointName": aws.settings.name}
+    found = aws.find("sagemaker", "describe_endpoint", **own)
+    if not found or found["EndpointStatus"] not in {"Failed", "Deleting"}:
+        return found
+    if found["EndpointStatus"] == "Failed":
+        aws.change("sagemaker", "delete_endpoint", **own)
+    while not aws.dry_run and aws.find("sagemaker", "describe_endpoint", **own):
+        time.sleep(aws.poll)  # until it is gone its name is taken
+    return None
+
+
+def settled(aws: Aws) -> Document:
+    """Wait until nothing changes the endpoint; return its description."""
+    own = {"EndpointName": aws.settings.name}
+    return aws.wait(lambda: aws.read("sagemaker", "describe_endpoint", **own), "EndpointStatus")
+
+
+def _in_service(aws: Aws) -> Document:
     """Wait until the endpoint is in service. Raises DeployError with the reason when it fails."""
     if aws.dry_run:
-        return
-    own = {"EndpointName": aws.settings.name}
-    found = aws.wait(lambda: aws.read("sagemaker", "describe_endpoint", **own), "EndpointStatus")
+        return {}
+    found = settled(aws)
     if found["EndpointStatus"] != "InService":
         reason = found.get("FailureReason", "no reason given")
         raise DeployError(f"endpoint {aws.settings.name} {found['EndpointStatus']}: {reason}")
+    return found
 
 
 def scalable_target(aws: Aws) -> Document | None:
     """Return the endpoint's entry in Application Auto Scaling; None when it has none."""
     target = aws.request("scalable")
     query = {"ServiceNamespace": "sagemaker", "ResourceIds": [target["ResourceId"]]}
-    return next(aws.pages(SCALING, "describe_scalable_targets", "ScalableTargets", **query), None)
+    return next(aws.pages(SCALING, "describe_scalable_targets", **query), None)
 
 
 def _scale(aws: Aws, *, off: bool) -> None:
@@ -120,7 +143,7 @@ def _scale(aws: Aws, *, off: bool) -> None:
         aws.change(SCALING, "register_scalable_target", **target, **limits, Tags=tags)
     key, wanted = "TargetTrackingScalingPolicyConfiguration", aws.request(f"scale-{settings.mode}")
     query = {"ServiceNamespace": "sagemaker", "ResourceId": target["ResourceId"]}
-    policies = aws.pages(SCALING, "describe_scaling_policies", "ScalingPolicies", **query)
+    policies = aws.pages(SCALING, "describe_scaling_policies", **query)
     if not any(policy[key] == wanted for policy in policies):
         policy = {"PolicyName": settings.name, "PolicyType": "TargetTrackingScaling", key: wanted}
         aws.change(SCALING, "put_scaling_policy", **target, **policy)
@@ -131,6 +154,10 @@ def invoke(aws: Aws, payload: Path, accept: str = "") -> bytes:
     settings, service = aws.settings, "sagemaker-runtime"
     request = {"EndpointName": settings.name, "ContentType": settings.media_type}
     request |= {"Accept": accept} if accept else {}
+    if aws.dry_run:
+        kind = "invoke-endpoint-async" if settings.mode == "async" else "invoke-endpoint"
+        aws.announce("aws", service, kind, "--endpoint-name", settings.name, str(payload))
+        return b""
     if settings.mode == "async":
         place = aws.upload(payload, aws.bucket(), f"async/input/{uuid.uuid4().hex}")
         answer = aws.read(service, "invoke_endpoint_async", **request, InputLocation=place)
@@ -141,18 +168,11 @@ def invoke(aws: Aws, payload: Path, accept: str = "") -> bytes:
 
 def packages(aws: Aws) -> list[str]:
     """Return the ARNs of the registered versions; empty when there is no group."""
-    group, key = {"ModelPackageGroupName": aws.settings.name}, "ModelPackageSummaryList"
-    if not aws.find("sagemaker", "describe_model_package_group", **group):
-        return []
-    listed = aws.pages("sagemaker", "list_model_packages", key, **group)
-    return [package["ModelPackageArn"] for package in listed]
-
-
-def ensure_group(aws: Aws) -> None:
-    """Make the group of model packages when it is absent: versions have no tags of their own."""
     group = {"ModelPackageGroupName": aws.settings.name}
     if not aws.find("sagemaker", "describe_model_package_group", **group):
-        aws.change("sagemaker", "create_model_package_group", **group, Tags=aws.settings.tags)
+        return []
+    listed = aws.pages("sagemaker", "list_model_packages", **group)
+    return [package["ModelPackageArn"] for package in listed]
 
 
 def register(aws: Aws, job: str = "", evaluation: str = "") -> str:
@@ -161,13 +181,14 @@ def register(aws: Aws, job: str = "", evaluation: str = "") -> str:
     `evaluation` is the s3:// address of its quality report; the job's metrics go along.
     """
     image, url, found = trained(aws, job)
-    ensure_group(aws)
+    aws.ensure("model_package_group", {}, aws.settings.name)  # it has the tags, versions have none
     for arn in packages(aws):
         known = aws.read("sagemaker", "describe_model_package", ModelPackageName=arn)
         container = known.get("InferenceSpecification", {}).get("Containers", [{}])[0]
         if (container.get("Image"), container.get("ModelDataUrl")) == (image, url):
             return arn
-    metadata = {one["MetricName"]: str(one["Value"]) for one in found["FinalMetricDataList"]}
+    scores = found.get("FinalMetricDataList", [])
+    metadata = {score["MetricName"]: str(score["Value"]) for score in scores}
     metadata["TrainingJobName"] = found["TrainingJobName"]
     statistics = {"ContentType": "application/json", "S3Uri": evaluation}
     quality = {"ModelQuality": {"Statistics": statistics}} if evaluation else None

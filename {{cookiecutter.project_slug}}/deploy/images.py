@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 
 from deploy import ROOT
@@ -57,14 +58,14 @@ def push(aws: Aws, local: str = "") -> str:
     """
     if not _answer("info", "--format", "ok"):
         raise DeployError("the Docker daemon does not answer; start it, then run: docker info")
+    repository = _repository(aws)  # before the build: a lack of credentials shows at once
     image = local or f"{aws.settings.name}:latest"
     if not local:
         _build(aws, image)
-    identity = _answer("images", "--quiet", "--no-trunc", image).removeprefix("sha256:")[:12]
+    identity = json.loads(_answer("image", "inspect", image) or "[]")
     if not identity and not aws.dry_run:
         raise DeployError(f"no local image {image}; run: make build")
-    tag = identity or "IMAGE-ID"
-    repository = _repository(aws)
+    tag = identity[0]["Id"].removeprefix("sha256:")[:12] if identity else "IMAGE-ID"
     if not repository:
         made = aws.change("ecr", "create_repository", **aws.request("repository"))
         repository = made.get("repository", {}).get("repositoryUri", "REPOSITORY")
@@ -84,7 +85,7 @@ def image_uri(aws: Aws) -> str:
     if aws.settings.image:
         return aws.settings.image
     name, repository = aws.settings.name, _repository(aws)
-    listed = aws.pages("ecr", "describe_images", "imageDetails", repositoryName=name)
+    listed = aws.pages("ecr", "describe_images", repositoryName=name)
     if not repository or not (images := list(listed)):
         raise DeployError(f"no image in the ECR repository {name}; run: python -m deploy push")
     newest = max(images, key=lambda image: image["imagePushedAt"])

@@ -6,26 +6,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.aws import Aws, named
-from deploy.hosting import SCALING, packages, scalable_target
+from deploy.aws import BUSY, Aws, word
+from deploy.hosting import SCALING, packages, scalable_target, settled
 from deploy.pipeline import executions
 
 Call = tuple[str, str, dict[str, Any]]  # service, operation, parameters
 
-# Kinds in the order of removal, the user of a thing before the thing: noun of the API, word of
-# its fields, key of its listing.
+# Kinds in the order of removal: the user of a thing before the thing.
 KINDS = (
-    ("endpoint", "Endpoint", "Endpoints"),
-    ("endpoint_config", "EndpointConfig", "EndpointConfigs"),
-    ("pipeline", "Pipeline", "PipelineSummaries"),
-    ("transform_job", "TransformJob", "TransformJobSummaries"),
-    ("hyper_parameter_tuning_job", "HyperParameterTuningJob", "HyperParameterTuningJobSummaries"),
-    ("training_job", "TrainingJob", "TrainingJobSummaries"),
-    ("processing_job", "ProcessingJob", "ProcessingJobSummaries"),
-    ("model", "Model", "Models"),
-    ("model_package_group", "ModelPackageGroup", "ModelPackageGroupSummaryList"),
+    "endpoint",
+    "endpoint_config",
+    "pipeline",
+    "transform_job",
+    "hyper_parameter_tuning_job",
+    "training_job",
+    "processing_job",
+    "model",
+    "model_package_group",
 )
-RUNNING = {"InProgress", "Stopping", "Executing"}
+OF_PIPELINES = {"training_job": "pipelines-", "processing_job": "pipelines-"}  # SageMaker's names
+RUNNING = {"InProgress", "Executing"}
+ENDING = {"Stopping", "Deleting"}
 
 
 @dataclass(frozen=True)
@@ -38,36 +39,46 @@ class Resource:
     removal: list[Call]
 
 
-def _removal(aws: Aws, noun: str, word: str, name: str, running: bool) -> list[Call]:
-    """Return the calls that remove one SageMaker resource; a running job is stopped first."""
-    own, calls = {f"{word}Name": name}, list[Call]()
-    if noun == "endpoint" and scalable_target(aws):
+def _removal(aws: Aws, kind: str, name: str, state: str) -> list[Call]:
+    """Return the calls that remove one SageMaker resource; what runs is stopped instead."""
+    own, calls = {f"{word(kind)}Name": name}, list[Call]()
+    if state in ENDING:
+        return []
+    if kind == "pipeline" and state in RUNNING:
+        running = [arn for arn, status in executions(aws).items() if status in RUNNING]
+        stop = "stop_pipeline_execution"
+        return [("sagemaker", stop, {"PipelineExecutionArn": arn}) for arn in running]
+    if state in RUNNING:
+        return [("sagemaker", f"stop_{kind}", own)]
+    if kind == "endpoint" and scalable_target(aws):
         calls.append((SCALING, "deregister_scalable_target", aws.request("scalable")))
-    if noun == "pipeline":
-        for arn in executions(aws):
-            calls.append(("sagemaker", "stop_pipeline_execution", {"PipelineExecutionArn": arn}))
-    if noun == "model_package_group":
+    if kind == "model_package_group":
         for arn in packages(aws):
             calls.append(("sagemaker", "delete_model_package", {"ModelPackageName": arn}))
-    if running:
-        return [*calls, ("sagemaker", f"stop_{noun}", own)]
-    if noun == "transform_job":  # SageMaker keeps its record for good, at no cost
-        return calls
-    return [*calls, ("sagemaker", f"delete_{noun}", own)]
+    return [*calls, ("sagemaker", f"delete_{kind}", own)]
+
+
+def _listed(aws: Aws, kind: str) -> dict[str, Any]:
+    """Return by name SageMaker's entries of a kind that may be this project's."""
+    found, key = {}, "PipelineNamePrefix" if kind == "pipeline" else "NameContains"
+    for part in {aws.settings.prefix, OF_PIPELINES.get(kind, aws.settings.prefix)}:
+        for entry in aws.pages("sagemaker", f"list_{kind}s", **{key: part}):
+            found[entry[f"{word(kind)}Name"]] = entry
+    return found
 
 
 def _sagemaker(aws: Aws) -> Iterator[Resource]:
     """Yield the tagged resources of SageMaker."""
-    prefix = named(aws.settings.name, "x" * 13)[:-14].rstrip("-")  # what every cut name begins with
-    for noun, word, key in KINDS:
-        query = {"PipelineNamePrefix" if noun == "pipeline" else "NameContains": prefix}
-        for entry in aws.pages("sagemaker", f"list_{noun}s", key, **query):
-            arn, name = entry[f"{word}Arn"], entry[f"{word}Name"]
-            if not aws.made(arn):
+    for kind in KINDS:
+        for name, entry in _listed(aws, kind).items():
+            state = str(entry.get(f"{word(kind)}Status", ""))
+            if kind == "transform_job" and state not in RUNNING | ENDING:
+                continue  # SageMaker keeps its record for good, at no cost
+            if not aws.made(entry[f"{word(kind)}Arn"]):
                 continue
-            state = str(entry.get(f"{word}Status", ""))
-            if calls := _removal(aws, noun, word, name, state in RUNNING):
-                yield Resource(noun.replace("_", " "), name, state, calls)
+            if kind == "pipeline":  # it cannot be deleted before they have stopped
+                state = min(executions(aws).values(), default="")
+            yield Resource(kind.replace("_", " "), name, state, _removal(aws, kind, name, state))
 
 
 def _repository(aws: Aws) -> Iterator[Resource]:
@@ -84,11 +95,8 @@ def _repository(aws: Aws) -> Iterator[Resource]:
 def _bucket(aws: Aws) -> Iterator[Resource]:
     """Yield the project's own bucket: tagged, or still empty because a first run was cut short."""
     own = {"Bucket": aws.own_bucket()}
-    if not aws.find("s3", "head_bucket", **own):
-        return
-    keys = [item["Key"] for item in aws.pages("s3", "list_objects_v2", "Contents", **own)]
-    tagged = aws.find("s3", "get_bucket_tagging", **own)
-    if (tagged and aws.ours(tagged["TagSet"])) or (not tagged and not keys):
+    if aws.state_of(own["Bucket"]) in {"ours", "new"}:
+        keys = [item["Key"] for item in aws.pages("s3", "list_objects_v2", **own)]
         batches = [keys[start : start + 1000] for start in range(0, len(keys), 1000)]
         doomed = [{"Objects": [{"Key": key} for key in batch]} for batch in batches]
         calls: list[Call] = [("s3", "delete_objects", own | {"Delete": part}) for part in doomed]
@@ -116,13 +124,18 @@ def destroy(aws: Aws, *, yes: bool) -> bool:
     if not found:
         return True
     if not yes and not aws.dry_run:
-        answer = input(f"remove these {len(found)} for good? type the project's name: ")
+        try:
+            answer = input(f"remove these {len(found)} for good? type the project's name: ")
+        except EOFError:  # nobody is there to answer
+            answer = ""
         if answer.strip() != aws.settings.name:
             print("note: nothing was removed")
             return False
     for resource in found:
+        if resource.kind == "endpoint" and resource.state in BUSY and not aws.dry_run:
+            settled(aws)  # SageMaker refuses to delete it now
         for service, operation, parameters in resource.removal:
             aws.change(service, operation, **parameters)
-    if any(resource.state in RUNNING for resource in found):
-        print("note: jobs are stopping; run this again to remove their records")
+    if any(resource.state in RUNNING | ENDING for resource in found):
+        print("note: some are still stopping; run this again to remove what is left of them")
     return True

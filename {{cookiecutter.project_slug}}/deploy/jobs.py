@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import settings as program
 from deploy import ROOT
-from deploy.aws import Aws, Document, fingerprint, named
+from deploy.aws import Aws, Document, fingerprint, named, word
 from deploy.configuration import DeployError
 from deploy.images import image_uri
 
 LARGER_IS_BETTER = {"auc", "aucpr", "accuracy", "f1", "balanced_accuracy", "r2", "ndcg", "map"}
 METRICS = json.loads((ROOT / "metric_definitions.json").read_text(encoding="utf-8"))
+TRAINING, TUNING = "training_job", "hyper_parameter_tuning_job"
 LOGS = "/aws/sagemaker/TrainingJobs"
-WORDS = {"training": "TrainingJob", "transform": "TransformJob"}
-WORDS["hyper_parameter_tuning"] = "HyperParameterTuningJob"
+
+
+def _checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, which may be larger than memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def upload(aws: Aws, source: str, purpose: str) -> str:
@@ -31,7 +37,7 @@ def upload(aws: Aws, source: str, purpose: str) -> str:
         )
     top = base.parent if base.is_file() else base
     names = [path.relative_to(top).as_posix() for path in files]
-    content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    content = [_checksum(path) for path in files]
     bucket, prefix = aws.bucket(), f"{purpose}/{fingerprint([names, content])}"
     for path, name in zip(files, names, strict=True):
         aws.upload(path, bucket, f"{prefix}/{name}")
@@ -42,21 +48,23 @@ def _definition(aws: Aws) -> Document:
     """Return what a training job and the jobs of a tuning job have in common."""
     settings, image, role = aws.settings, image_uri(aws), aws.role()
     sources = {"train": settings.data, "validation": settings.validation}
-    channels = [
-        aws.request("channel", channel=name, data=upload(aws, source, "data"))
-        for name, source in sources.items()
-        if source
-    ]
+    several = settings.instance_count > 1  # then each gets its share of the files to train on
+    shared = {"train": "ShardedByS3Key" if several else "FullyReplicated"}
+    channels = []
+    for name, source in sources.items():
+        if source:
+            place, distribution = upload(aws, source, "data"), shared.get(name, "FullyReplicated")
+            values = {"channel": name, "data": place, "distribution": distribution}
+            channels.append(aws.request("channel", **values))
     wait = 2 * settings.max_seconds if settings.spot else None
-    values: Document = {"channels": channels, "max_wait": wait, "metrics": METRICS}
-    return aws.request("training", image=image, role=role, bucket=aws.bucket(), **values)
+    filled: Document = {"channels": channels, "max_wait": wait, "metrics": METRICS}
+    return aws.request("training", image=image, role=role, bucket=aws.bucket(), **filled)
 
 
 def _describe(aws: Aws, kind: str, name: str) -> Document | None:
     """Return the job's description with its state below "status"; None when it is absent."""
-    word = WORDS[kind]
-    found = aws.find("sagemaker", f"describe_{kind}_job", **{f"{word}Name": name})
-    return found and found | {"status": found[f"{word}Status"]}
+    found = aws.find("sagemaker", f"describe_{kind}", **{f"{word(kind)}Name": name})
+    return found and found | {"status": found[f"{word(kind)}Status"]}
 
 
 def _run(aws: Aws, kind: str, request: Document, cost: str, wait: bool) -> Document:
@@ -64,22 +72,23 @@ def _run(aws: Aws, kind: str, request: Document, cost: str, wait: bool) -> Docum
 
     A job that failed is left as it is; the next attempt has the next number in its name.
     """
-    base, attempt, own = named(aws.settings.name, fingerprint(request)), 1, f"{WORDS[kind]}Name"
-    name = base
+    own, limit = f"{word(kind)}Name", 32 if kind == TUNING else 63  # SageMaker's
+    base = name = named(aws.settings.name, fingerprint(request), limit=limit)
+    attempt = 1
     while (found := _describe(aws, kind, name)) and found["status"] in {"Failed", "Stopped"}:
         attempt += 1
-        name = named(base, attempt)
+        name = named(aws.settings.name, fingerprint(request), attempt, limit=limit)
     if found:
         print(f"ok: {name} exists: {found['status']}")
     else:
-        dashed = kind.replace("_", "-") + "-job"
+        dashed = kind.replace("_", "-")
         print(f"note: starts {cost}")
         print(f"note: stop it with: aws sagemaker stop-{dashed} --{dashed}-name {name}")
-        if aws.settings.spot and kind == "training":  # the next attempt goes on where one ended
+        if aws.settings.spot and kind == TRAINING:  # the next attempt goes on where one ended
             place = f"s3://{aws.bucket()}/checkpoints/{base}/"
             request = request | {"CheckpointConfig": {"S3Uri": place}}
         full = {own: name, **request, "Tags": aws.settings.tags}
-        aws.change("sagemaker", f"create_{kind}_job", **full)
+        aws.change("sagemaker", f"create_{kind}", **full)
     return {own: name} if aws.dry_run or not wait else _follow(aws, kind, name)
 
 
@@ -89,14 +98,14 @@ def _follow(aws: Aws, kind: str, name: str) -> Document:
 
     def describe() -> Document:
         found = _describe(aws, kind, name) or {"status": "Absent"}
-        if kind == "training":
+        if kind == TRAINING:
             _print_log(aws, name, seen)
         return found
 
     found = aws.wait(describe, "status")
     if found["status"] != "Completed":
         reason = found.get("FailureReason", "no reason given")
-        raise DeployError(f"{kind} job {name} {found['status']}: {reason}")
+        raise DeployError(f"{kind.replace('_', ' ')} {name} {found['status']}: {reason}")
     return found
 
 
@@ -105,26 +114,24 @@ def _print_log(aws: Aws, name: str, seen: set[str]) -> None:
     query = {"logGroupName": LOGS, "logStreamNamePrefix": f"{name}/"}
     if not (aws.find("logs", "describe_log_streams", **query) or {}).get("logStreams"):
         return
-    for event in aws.pages("logs", "filter_log_events", "events", **query):
+    for event in aws.pages("logs", "filter_log_events", **query):
         if event["eventId"] not in seen:
             seen.add(event["eventId"])
             print(event["message"].rstrip().replace("#011", "\t"), flush=True)
 
 
-def _cost(aws: Aws, kind: str, times: int = 1) -> str:
-    """Return what a job may use at most, in words."""
-    settings, capacity = aws.settings, "on demand"
-    if settings.spot and kind == "training":
-        capacity = "spot"
+def _cost(aws: Aws, times: int = 1) -> str:
+    """Return what training jobs may use at most, in words."""
+    settings, capacity = aws.settings, "spot" if aws.settings.spot else "on demand"
     size = f"{settings.instance_count} x {settings.instance_type} ({capacity})"
-    return f"{times} {kind} job(s), each {size} for at most {settings.max_seconds} s"
+    return f"{times} training job(s), each {size} for at most {settings.max_seconds} s"
 
 
 def train(aws: Aws, *, wait: bool = True) -> str:
     """Train once with these settings and data; return the job's name."""
     texts = {key: str(value) for key, value in aws.settings.hyperparameters.items()}
     request = _definition(aws) | {"HyperParameters": texts}
-    found = _run(aws, "training", request, _cost(aws, "training"), wait)
+    found = _run(aws, TRAINING, request, _cost(aws), wait)
     if artifacts := found.get("ModelArtifacts"):
         print(f"ok: model {artifacts['S3ModelArtifacts']}")
     return str(found["TrainingJobName"])
@@ -135,6 +142,8 @@ def tune(aws: Aws, *, wait: bool = True) -> str:
     settings, own = aws.settings, {1: "rmse", 2: "logloss"}
     name = own.get(program.load().num_classes, "mlogloss")
     metric = settings.tune_metric or f"validation:{name}"
+    if metric.startswith("validation:") and not settings.validation:
+        raise DeployError(f"nothing to compute {metric} on; pass --validation (s3:// or a folder)")
     larger = metric.partition(":")[2].partition("@")[0] in LARGER_IS_BETTER
     ranges: dict[str, list[dict[str, str]]] = {}
     for key, (low, high) in settings.tune.items():
@@ -146,10 +155,10 @@ def tune(aws: Aws, *, wait: bool = True) -> str:
     values["definition"] = _definition(aws) | {"StaticHyperParameters": fixed}
     values["direction"] = "Maximize" if larger else "Minimize"
     request = aws.request("tuning", **values)
-    cost = _cost(aws, "training", settings.tune_jobs)
-    found = _run(aws, "hyper_parameter_tuning", request, cost, wait)
+    found = _run(aws, TUNING, request, _cost(aws, settings.tune_jobs), wait)
     if best := found.get("BestTrainingJob"):
         print(f"ok: best job {best['TrainingJobName']}: {best['TunedHyperParameters']}")
+        print(f"note: serve it with: python -m deploy deploy --job {best['TrainingJobName']}")
     return str(found["HyperParameterTuningJobName"])
 
 
@@ -162,5 +171,6 @@ def transform(aws: Aws, model: str, source: str, *, wait: bool = True) -> str:
     values["split"] = "Line" if lines else "None"
     values["strategy"] = "MultiRecord" if lines else "SingleRecord"
     request = aws.request("transform", **values)
-    _run(aws, "transform", request, _cost(aws, "transform"), wait)
+    cost = f"1 transform job on {aws.settings.instance_count} x {aws.settings.instance_type}"
+    _run(aws, "transform_job", request, cost, wait)
     return output

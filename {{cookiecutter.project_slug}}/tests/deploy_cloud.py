@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 import pytest
 from deploy.__main__ import main
+from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
@@ -28,8 +29,10 @@ with open(os.environ["DOCKER_LOG"], "a") as log:
     log.write(json.dumps(words) + "\\n")
 if words[0] == "info":
     print("ok")
-elif words[0] == "images":
-    print(os.environ["DOCKER_IMAGE_ID"])
+elif words[:2] == ["image", "inspect"]:
+    found = os.environ["DOCKER_IMAGE_ID"]
+    print(json.dumps([dict(Id=found)] if found else []))
+    sys.exit(not found)
 elif words[0] == "login":
     sys.exit(not sys.stdin.read())
 elif words[0] == "push":
@@ -69,12 +72,21 @@ def update_endpoint(self: Any) -> str:
 def _stop(store: str, word: str) -> Any:
     def stop(self: Any) -> str:
         (name,) = _body(self, f"{word}Name")
-        job = getattr(self.sagemaker_backend, store)[name]
-        field = "training_job_status" if word == "TrainingJob" else "transform_job_status"
-        setattr(job, field, "Stopped")
+        job, field = getattr(self.sagemaker_backend, store)[name], f"{store[:-1]}_status"
+        assert getattr(job, field) == "InProgress", "refused, as AWS does"
+        setattr(job, field, "Stopping")
         return "{}"
 
     return stop
+
+
+def stop_pipeline_execution(self: Any) -> str:
+    (arn,) = _body(self, "PipelineExecutionArn")
+    pipelines = self.sagemaker_backend.pipelines.values()
+    (found,) = [p.pipeline_executions[arn] for p in pipelines if arn in p.pipeline_executions]
+    assert found.pipeline_execution_status == "Executing", "refused, as AWS does"
+    found.pipeline_execution_status = "Stopping"
+    return json.dumps({"PipelineExecutionArn": arn})
 
 
 def _delete(store: str, key: str) -> Any:
@@ -107,6 +119,10 @@ GAPS = {
     "update_endpoint": update_endpoint,
     "stop_training_job": _stop("training_jobs", "TrainingJob"),
     "stop_transform_job": _stop("transform_jobs", "TransformJob"),
+    "stop_hyper_parameter_tuning_job": _stop(
+        "hyper_parameter_tuning_jobs", "HyperParameterTuningJob"
+    ),
+    "stop_pipeline_execution": stop_pipeline_execution,
     "delete_training_job": _delete("training_jobs", "TrainingJobName"),
     "delete_processing_job": _delete("processing_jobs", "ProcessingJobName"),
     "delete_model_package": delete_model_package,
@@ -131,6 +147,10 @@ class Cloud:
         captured = self.capsys.readouterr()
         assert code == status, captured.out + captured.err
         return captured.out + captured.err
+
+    def backend(self) -> Any:
+        """Return moto's SageMaker: its state can be set to what AWS would show meanwhile."""
+        return sagemaker_backends["123456789012"]["eu-west-1"]
 
     def docker_calls(self) -> list[list[str]]:
         """Return every call of docker so far."""

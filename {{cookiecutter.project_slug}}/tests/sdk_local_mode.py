@@ -8,6 +8,7 @@ training left into FOLDER/output. Needs Docker with Compose.
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -21,8 +22,12 @@ ROLE = "arn:aws:iam::123456789012:role/unused"
 def main(image: str, folder: Path) -> None:
     """Fit, deploy, predict, delete."""
     (folder / "root").mkdir()
+    with socket.socket() as listener:  # the SDK's default is 8080, which may be taken
+        listener.bind(("", 0))
+        port = listener.getsockname()[1]
     session = LocalSession()
-    session.config = {"local": {"local_code": True, "container_root": str(folder / "root")}}
+    local = {"local_code": True, "container_root": str(folder / "root"), "serving_port": port}
+    session.config = {"local": local}
     estimator = Estimator(
         image,
         role=ROLE,

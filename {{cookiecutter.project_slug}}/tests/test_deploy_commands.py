@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deploy.inventory import KINDS
 from deploy_cloud import Cloud, cloud
+from moto.s3.models import s3_backends
 
 __all__ = ["cloud"]
 BUCKET = "demo-123456789012-eu-west-1"
@@ -68,6 +72,13 @@ def test_push_of_the_same_image_pushes_once(cloud: Cloud) -> None:
     assert [words[0] for words in cloud.docker_calls()].count("push") == 1
 
 
+def test_push_of_a_local_image_builds_nothing(cloud: Cloud) -> None:
+    cloud.run("push", "--local", "other:1")
+    calls = [words[:2] for words in cloud.docker_calls()]
+    assert ["tag", "other:1"] in calls
+    assert "build" not in [words[0] for words in calls]
+
+
 def test_push_of_another_image_keeps_the_first(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +106,7 @@ def test_train_uploads_and_starts_one_tagged_spot_job_with_checkpoints(cloud: Cl
     assert body == (cloud.folder / "train" / "part-1.csv").read_bytes()
     assert client.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == TAGS
     assert "note: starts 1 training job(s), each 1 x ml.m5.xlarge (spot)" in output
+    assert f"aws sagemaker stop-training-job --training-job-name {job['TrainingJobName']}" in output
 
 
 def test_train_on_demand_has_no_wait_time_and_no_checkpoints(cloud: Cloud) -> None:
@@ -103,6 +115,17 @@ def test_train_on_demand_has_no_wait_time_and_no_checkpoints(cloud: Cloud) -> No
     found = cloud.client("sagemaker").describe_training_job(TrainingJobName=name)
     assert "MaxWaitTimeInSeconds" not in found["StoppingCondition"]
     assert "CheckpointConfig" not in found
+
+
+def test_train_on_several_instances_shares_the_training_files_out(cloud: Cloud) -> None:
+    pushed(cloud)
+    words = ("--instance-count", "2", "--validation", str(cloud.folder / "train"))
+    name = cloud.run("train", *words).splitlines()[-1].removeprefix("ok: job ")
+    found = cloud.client("sagemaker").describe_training_job(TrainingJobName=name)
+    assert {
+        channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3DataDistributionType"]
+        for channel in found["InputDataConfig"]
+    } == {"train": "ShardedByS3Key", "validation": "FullyReplicated"}
 
 
 def test_train_again_with_other_data_is_another_job(cloud: Cloud) -> None:
@@ -139,7 +162,12 @@ def test_the_log_lines_of_training_match_the_metric_definitions() -> None:
 
 def test_tune_searches_the_ranges_of_pyproject(cloud: Cloud) -> None:
     pushed(cloud)
-    twice(cloud, "tune", "--tune-metric", "validation:auc")
+    data = str(cloud.folder / "train")
+    output = twice(cloud, "tune", "--tune-metric", "validation:auc", "--validation", data)
+    assert "note: starts 10 training job(s), each 1 x ml.m5.xlarge (spot) for at most 3600 s" in (
+        output
+    )
+    assert "deploy --job FakeTrainingJobName" in output
     client = cloud.client("sagemaker")
     (job,) = client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
     found = client.describe_hyper_parameter_tuning_job(
@@ -180,6 +208,15 @@ def test_deploy_does_not_take_the_newer_job_of_a_project_whose_name_begins_alike
     assert f"/{job}/" in cloud.run("deploy", "--dry-run")
 
 
+def test_deploy_passes_over_the_trials_of_a_tuning_job(cloud: Cloud) -> None:
+    first = trained(cloud)
+    (cloud.folder / "train" / "part-1.csv").write_text("1,0.5,2\n0,1.5,4\n")
+    second = trained(cloud)
+    cloud.backend().training_jobs[second].tuning_job_arn = "arn:aws:sagemaker:eu-west-1:1:x/y"
+    assert f"/{first}/" in cloud.run("deploy", "--dry-run")
+    assert f"/{second}/" in cloud.run("deploy", "--dry-run", "--job", second)
+
+
 def test_deploy_of_a_new_model_updates_the_endpoint_blue_green(cloud: Cloud) -> None:
     trained(cloud)
     cloud.run("deploy")
@@ -192,9 +229,7 @@ def test_deploy_of_a_new_model_updates_the_endpoint_blue_green(cloud: Cloud) -> 
     assert after != before
     assert "update-endpoint" in output
     assert "create-endpoint " not in output
-    from moto.sagemaker.models import sagemaker_backends
-
-    (update,) = sagemaker_backends["123456789012"]["eu-west-1"].endpoints["demo"].updates
+    (update,) = cloud.backend().endpoints["demo"].updates
     policy = update["DeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert policy["CanarySize"] == {"Type": "INSTANCE_COUNT", "Value": 1}
     alarms = update["DeploymentConfig"]["AutoRollbackConfiguration"]["Alarms"]
@@ -231,6 +266,10 @@ def test_invoke_posts_a_file_and_prints_the_answer(cloud: Cloud, tmp_path: Path)
     assert cloud.run("invoke", str(payload), "--accept", "text/csv") == "body"  # as moto answers
     output = cloud.run("invoke", str(payload), "--mode", "async")
     assert output.splitlines()[-1].startswith("s3://")
+    for mode in ("real-time", "async"):
+        output = cloud.run("invoke", str(payload), "--mode", mode, "--dry-run")
+        assert output.startswith("would run: aws sagemaker-runtime invoke-endpoint")
+        assert len(output.splitlines()) == 1
 
 
 def test_transform_predicts_a_folder_with_the_newest_model(cloud: Cloud) -> None:
@@ -244,6 +283,8 @@ def test_transform_predicts_a_folder_with_the_newest_model(cloud: Cloud) -> None
     assert found["TransformInput"]["SplitType"] == "Line"
     assert found["BatchStrategy"] == "MultiRecord"
     assert found["TransformOutput"]["S3OutputPath"] in output
+    assert "note: starts 1 transform job on 1 x ml.m5.xlarge" in output
+    assert "note: stop it with: aws sagemaker stop-transform-job --transform-job-name" in output
 
 
 def test_register_makes_one_version_that_waits_for_approval(cloud: Cloud) -> None:
@@ -268,41 +309,67 @@ def test_pipeline_is_made_once_and_updated_when_its_settings_change(cloud: Cloud
 
 
 def test_a_pipeline_that_runs_is_not_started_again_and_destroy_stops_it(cloud: Cloud) -> None:
-    from moto.sagemaker.models import sagemaker_backends
-
     pushed(cloud)
     assert "start-pipeline-execution" in cloud.run("pipeline", "--start")
-    backend = sagemaker_backends["123456789012"]["eu-west-1"]
-    (execution,) = backend.pipelines["demo"].pipeline_executions.values()
+    (execution,) = cloud.backend().pipelines["demo"].pipeline_executions.values()
     execution.pipeline_execution_status = "Executing"
     assert "ok: runs already" in cloud.run("pipeline", "--start")
-    assert "stop-pipeline-execution" in cloud.run("destroy", "--dry-run")
-    execution.pipeline_execution_status = "Succeeded"
-    assert "start-pipeline-execution" in cloud.run("pipeline", "--start")
+    output = cloud.run("destroy", "--yes")  # AWS refuses to delete a pipeline that runs
+    assert "stop-pipeline-execution" in output
+    assert "delete-pipeline" not in output
+    assert execution.pipeline_execution_status == "Stopping"
+    assert "pipeline             demo  Stopping" in cloud.run("status")
+    assert "run this again" in cloud.run("destroy", "--yes")
+    execution.pipeline_execution_status = "Stopped"
+    assert "delete-pipeline" in cloud.run("destroy", "--yes")
+    assert cloud.run("status") == "nothing\n"
 
 
 def everything(cloud: Cloud) -> None:
-    """Make one of each thing that this program can make."""
+    """Make one of each thing that this program can make, and what a pipeline makes by itself."""
     trained(cloud)
     rows = cloud.folder / "rows.csv"
     rows.write_text("0.5,2\n")
-    for words in (["tune"], ["deploy"], ["register"], ["transform", str(rows)]):
+    tune = ["tune", "--validation", str(rows)]
+    for words in (tune, ["deploy"], ["register"], ["transform", str(rows)]):
         cloud.run(*words)
     cloud.run("pipeline", "--start")
+    steps = json.loads(cloud.backend().pipelines["demo"].pipeline_definition)["Steps"]
+    role = "arn:aws:iam::123456789012:role/demo-sagemaker"
+    processing = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "x", "VolumeSizeInGB": 1}}
+    cloud.client("sagemaker").create_processing_job(
+        ProcessingJobName="pipelines-0-Preprocess-1",
+        RoleArn=role,
+        AppSpecification={"ImageUri": "image"},
+        ProcessingResources=processing,
+        Tags=steps[0]["Arguments"]["Tags"],
+    )
+    cloud.client("sagemaker").create_training_job(
+        TrainingJobName="pipelines-0-Train-2",
+        RoleArn=role,
+        AlgorithmSpecification={"TrainingImage": "image", "TrainingInputMode": "File"},
+        OutputDataConfig={"S3OutputPath": "s3://bucket/"},
+        ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 1},
+        StoppingCondition={"MaxRuntimeInSeconds": 1},
+        Tags=steps[1]["Arguments"]["Tags"],
+    )
 
 
 def test_destroy_leaves_nothing_that_is_tagged(cloud: Cloud) -> None:
     everything(cloud)
     listed = cloud.run("status")
-    for word in ("endpoint ", "endpoint config", "pipeline", "training job", "model package group"):
-        assert word in listed
+    kinds = [*KINDS[:3], *KINDS[4:], "image repository", "bucket"]  # no record of a transform job
+    assert {kind.replace("_", " ") for kind in kinds} == {
+        line[:20].rstrip() if line[20] == " " else line.split("  ")[0].rpartition(" ")[0]
+        for line in listed.splitlines()
+    }
     assert changes(cloud.run("destroy", "--yes"))
     assert cloud.run("status") == "nothing\n"
     assert cloud.run("destroy", "--yes") == "nothing\n"
     client = cloud.client("sagemaker")
-    assert client.list_endpoints()["Endpoints"] == []
-    assert client.list_models()["Models"] == []
-    assert client.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+    for kind in set(KINDS) - {"transform_job"}:
+        answer = getattr(client, f"list_{kind}s")()
+        assert [value for value in answer.values() if isinstance(value, list) and value] == []
     assert cloud.client("s3").list_buckets()["Buckets"] == []
     assert cloud.client("ecr").describe_repositories()["repositories"] == []
     assert scaling(cloud) == []
@@ -335,3 +402,62 @@ def test_destroy_asks_for_the_name_of_the_project(
     output = cloud.run("destroy", status=1 if left else 0)
     assert "image repository     demo" in output
     assert bool(cloud.client("ecr").describe_repositories()["repositories"]) is left
+
+
+def test_destroy_without_anybody_to_ask_removes_nothing(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed(cloud)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert "note: nothing was removed" in cloud.run("destroy", status=1)
+    assert cloud.client("ecr").describe_repositories()["repositories"]
+
+
+def test_destroy_stops_jobs_that_run_and_removes_them_when_they_have_stopped(
+    cloud: Cloud,
+) -> None:
+    everything(cloud)
+    backend = cloud.backend()
+    kinds = ("hyper_parameter_tuning_job", "training_job", "transform_job")
+    jobs = [(kind, job) for kind in kinds for job in getattr(backend, f"{kind}s").values()]
+    for kind, job in jobs:
+        setattr(job, f"{kind}_status", "InProgress")
+    assert "run this again" in cloud.run("destroy", "--yes")
+    assert {getattr(job, f"{kind}_status") for kind, job in jobs} == {"Stopping"}
+    assert "run this again" in cloud.run("destroy", "--yes")
+    for kind, job in jobs:
+        setattr(job, f"{kind}_status", "Stopped")
+    cloud.run("destroy", "--yes")
+    assert cloud.run("status") == "nothing\n"
+
+
+def test_destroy_waits_for_an_endpoint_that_changes(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(cloud)
+    cloud.run("deploy")
+    endpoint = cloud.backend().endpoints["demo"]
+    endpoint.endpoint_status = "Updating"
+
+    def sleep(_: float) -> None:
+        endpoint.endpoint_status = "InService"
+
+    monkeypatch.setattr("deploy.aws.time.sleep", sleep)
+    output = cloud.run("destroy", "--yes")
+    assert output.index("status: InService") < output.index("delete-endpoint")
+
+
+def test_destroy_empties_a_bucket_of_more_objects_than_one_call_takes(cloud: Cloud) -> None:
+    pushed(cloud)
+    cloud.run("train")
+    store = s3_backends["123456789012"]["aws"]
+    for number in range(1001):
+        store.put_object(BUCKET, f"output/{number}", b"")
+    calls = [shlex.split(line) for line in cloud.run("destroy", "--dry-run").splitlines()]
+    deleted = [json.loads(words[-1]) for words in calls if "delete-objects" in words]
+    assert [len(call["Delete"]["Objects"]) for call in deleted] == [
+        1000,
+        2,
+    ]  # moto takes any number
+    assert "with 1002 objects" in cloud.run("destroy", "--yes")
+    assert cloud.client("s3").list_buckets()["Buckets"] == []

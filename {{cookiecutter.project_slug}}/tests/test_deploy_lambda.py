@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_rows_by_name_go_to_the_endpoint_in_the_order_of_the_manifest() -> None:
         },
     )
     (request,) = function.endpoint.requests
-    assert request["Body"] == "61.5,5\n,\n"
+    assert request["Body"] == "61.5,5\nnan,nan\n"
     assert request["EndpointName"] == "demo"
 
 
@@ -122,13 +123,32 @@ def test_every_fault_of_every_row_is_named_and_nothing_is_sent() -> None:
     assert function.endpoint.requests == []
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '{"rows": 1}', '{"rows": []}', '{"row": [[1]]}'])
+@pytest.mark.parametrize(
+    "body", ["", "{", "[" * 100_000, "[]", '{"rows": 1}', '{"rows": []}', '{"row": [[1]]}']
+)
 def test_a_body_that_is_no_request_gives_400(body: str) -> None:
     assert Function(BINARY, "")(body)[0] == 400
 
 
 def test_nan_and_infinity_are_no_numbers() -> None:
     assert Function(BINARY, "")('{"rows": [[NaN, Infinity]]}')[0] == 400
+
+
+def test_a_row_that_misses_its_one_feature_is_a_row_all_the_same() -> None:
+    function = Function({**BINARY, "feature_names": ["age"]}, "0.5\n0.5\n")
+    assert len(function({"rows": [{"age": None}, {"age": 1}]})[1]["predictions"]) == 2
+    assert function.endpoint.requests[0]["Body"] == "nan\n1\n"
+
+
+def test_the_endpoint_is_given_up_before_the_function_is() -> None:
+    spec = Function(BINARY, "").module.__spec__
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.runtime().meta.config
+    seconds = (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"]
+    limit = re.search(r"\n +Timeout: (\d+)", PATH.with_name("template.yaml").read_text())
+    assert limit
+    assert seconds < int(limit[1])
 
 
 def test_too_many_rows_give_413() -> None:

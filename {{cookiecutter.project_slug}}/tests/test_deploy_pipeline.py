@@ -27,6 +27,7 @@ SOURCES = {
     1: datasets.load_diabetes,
     2: datasets.load_breast_cancer,
     3: datasets.load_wine,
+    10: datasets.load_digits,
 }
 
 
@@ -81,7 +82,7 @@ class Client:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [1, 2, 3])
+@pytest.mark.parametrize("classes", SOURCES)
 def test_the_pipeline_registers_a_model_whose_served_answers_are_the_evaluated_ones(
     cloud: Cloud,
     launch: Callable[..., Server],

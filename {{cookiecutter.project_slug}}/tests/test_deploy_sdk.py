@@ -27,6 +27,16 @@ def has_compose() -> bool:
     return any(subprocess.run(words, capture_output=True).returncode == 0 for words in found)
 
 
+def remove_stopped() -> None:
+    """Remove the containers of the image that the SDK made, and leaves behind when they end."""
+    chosen = [
+        f"--filter={text}" for text in (f"ancestor={IMAGE}", "name=-algo-1-", "status=exited")
+    ]
+    listed = subprocess.run(["docker", "ps", "-aq", *chosen], capture_output=True, text=True)
+    if names := listed.stdout.split():
+        subprocess.run(["docker", "rm", *names], capture_output=True)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not IMAGE, reason="needs CONTRACT_IMAGE=NAME")
 def test_local_mode_trains_and_serves_the_image(tmp_path: Path) -> None:
@@ -48,6 +58,7 @@ def test_local_mode_trains_and_serves_the_image(tmp_path: Path) -> None:
     }
     words = [*tool, "python", script, IMAGE, str(tmp_path)]
     done = subprocess.run(words, env=environ, capture_output=True, text=True)
+    remove_stopped()
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     with tarfile.open(tmp_path / "output" / "model.tar.gz") as archive:
         archive.extractall(tmp_path / "model", filter="data")

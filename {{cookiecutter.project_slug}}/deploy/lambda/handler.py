@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import math
 import os
 from functools import cache
 from pathlib import Path
@@ -49,7 +48,7 @@ def manifest() -> Event:
 @cache
 def runtime() -> Any:
     """Return the client of the endpoint; it gives up before API Gateway does."""
-    patient = Config(connect_timeout=2, read_timeout=25, retries={"max_attempts": 2})
+    patient = Config(connect_timeout=2, read_timeout=25, retries={"total_max_attempts": 1})
     return boto3.client("sagemaker-runtime", config=patient)
 
 
@@ -59,7 +58,7 @@ def rows_of(event: Event) -> list[Any]:
     try:
         text = base64.b64decode(body) if event.get("isBase64Encoded") else body
         rows = json.loads(text)["rows"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RequestError(400, [{"message": 'the body must be JSON: {"rows": [...]}'}]) from None
     if not isinstance(rows, list) or not rows:
         raise RequestError(400, [{"message": "rows must be a list of at least one row"}])
@@ -71,7 +70,7 @@ def rows_of(event: Event) -> list[Any]:
 def fault(value: Any) -> str:
     """Return what is wrong with a feature's value, or the empty string."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or (number and abs(value) < 3.4e38 and math.isfinite(value)):
+    if value is None or (number and abs(value) < 3.4e38):
         return ""
     return f"must be a finite number, not {value!r}"
 
@@ -115,7 +114,7 @@ def predict(rows: list[Any]) -> list[Event]:
     checked = [cells_of(n, row, manifest().get("feature_names")) for n, row in enumerate(rows, 1)]
     if errors := [error for _, found in checked for error in found]:
         raise RequestError(400, errors)
-    lines = (",".join("" if v is None else repr(v) for v in cells) for cells, _ in checked)
+    lines = (",".join("nan" if v is None else repr(v) for v in cells) for cells, _ in checked)
     request = {"ContentType": "text/csv", "Accept": "text/csv", "Body": "\n".join(lines) + "\n"}
     try:
         answer = runtime().invoke_endpoint(EndpointName=os.environ["ENDPOINT_NAME"], **request)

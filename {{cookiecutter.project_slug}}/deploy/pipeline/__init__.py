@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from deploy.aws import Aws, Document, fill
-from deploy.hosting import ensure_group
 from deploy.images import image_uri
 from deploy.jobs import METRICS, upload
 
@@ -31,18 +30,17 @@ def definition(aws: Aws) -> str:
     return json.dumps(fill(json.loads(DEFINITION.read_text(encoding="utf-8")), values), indent=2)
 
 
-def executions(aws: Aws) -> list[str]:
-    """Return the ARNs of the pipeline's executions that run."""
-    key, own = "PipelineExecutionSummaries", {"PipelineName": aws.settings.name}
-    listed = aws.pages("sagemaker", "list_pipeline_executions", key, **own)
-    running = (one for one in listed if one["PipelineExecutionStatus"] == "Executing")
-    return [one["PipelineExecutionArn"] for one in running]
+def executions(aws: Aws) -> dict[str, str]:
+    """Return the status of each of the pipeline's executions that has not ended, by ARN."""
+    listed = aws.pages("sagemaker", "list_pipeline_executions", PipelineName=aws.settings.name)
+    found = {one["PipelineExecutionArn"]: one["PipelineExecutionStatus"] for one in listed}
+    return {arn: status for arn, status in found.items() if status in {"Executing", "Stopping"}}
 
 
 def upsert(aws: Aws, *, start: bool = False) -> str:
     """Make the pipeline or bring it up to date, and start it if asked; return its name."""
     text, own = definition(aws), {"PipelineName": aws.settings.name}
-    ensure_group(aws)  # here, so that it carries the tags
+    aws.ensure("model_package_group", {}, aws.settings.name)  # here, so that it carries the tags
     wanted = {**own, "PipelineDefinition": text, "RoleArn": aws.role()}
     found = aws.find("sagemaker", "describe_pipeline", **own)
     if not found:
@@ -50,7 +48,7 @@ def upsert(aws: Aws, *, start: bool = False) -> str:
     elif found["PipelineDefinition"] != text or found["RoleArn"] != wanted["RoleArn"]:
         aws.change("sagemaker", "update_pipeline", **wanted)
     if start and found and (running := executions(aws)):
-        print(f"ok: runs already: {running[0]}")
+        print(f"ok: runs already: {', '.join(running)}")
     elif start:
         print(f"note: starts three jobs on {aws.settings.instance_type}, one after the other")
         print(

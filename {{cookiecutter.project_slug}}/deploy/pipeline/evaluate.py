@@ -57,10 +57,11 @@ def run(base: Path) -> dict[str, Any]:
     classes = predicted_label(scored)
     found = scores_of(np.asarray(table.labels), scored.predictions, classes)
     first = next(iter(found))
-    kind = {1: "regression", 2: "binary_classification"}.get(options.num_classes, "multiclass")
+    kinds = {1: "regression", 2: "binary_classification"}
+    kind = kinds.get(options.num_classes, "multiclass_classification")
     report: dict[str, Any] = {
         "quality": {"metric": first, "value": found[first]},
-        f"{kind}_metrics".replace("multiclass_", "multiclass_classification_"): {
+        f"{kind}_metrics": {
             name: {"value": value, "standard_deviation": "NaN"} for name, value in found.items()
         },
     }
