@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xgboost
-from conftest import sample_rows, save, to_csv
+from conftest import Server, sample_rows, save, to_csv
 
 import settings
 from container import resources
@@ -83,3 +84,20 @@ def test_small_requests_and_xgboost_stay_whole(booster, opt_ml: Path, monkeypatc
         served = loading.load(folder, settings.load(names | extra))
         rows = invocation.decode(to_csv(ROWS[:count]), "text/csv", served.schema, "csv")
         assert len(invocation.answer(served, rows, ()).values) == count
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's malloc")
+def test_a_worker_keeps_the_memory_of_large_requests(server: Server) -> None:
+    body = to_csv(ROWS)
+    workers = server.workers()
+    for _ in range(20):
+        assert server.post(body).status == 200
+    before = sum(map(page_faults, workers))
+    for _ in range(20):
+        assert server.post(body).status == 200
+    assert sum(map(page_faults, workers)) - before < 20 * 700  # else 2,800 each
+
+
+def page_faults(pid: int) -> int:
+    """Return the pages that a process has got so far; proc(5): field 10 of stat."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])

@@ -79,6 +79,7 @@ class Supervisor:
         timeout = request_timeout(os.environ)
         bind = f"unix:{self.run}/gunicorn.sock" if nginx else f"0.0.0.0:{self.config.port}"
         environ = {
+            **resources.MALLOC,
             **os.environ,
             **dict.fromkeys(resources.THREADS, "1"),  # a worker is one of as many as there are CPUs
             "SERVE_RUN": str(self.run),
