@@ -21,15 +21,8 @@ Document = dict[str, Any]
 REQUESTS = json.loads(Path(__file__).with_name("requests.json").read_text(encoding="utf-8"))
 ABSENT = {"RepositoryNotFoundException", "ImageNotFoundException", "NoSuchBucket", "NoSuchTagSet"}
 ABSENT |= {"404", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"}
-BUSY = {
-    "InProgress",
-    "Stopping",
-    "Creating",
-    "Updating",
-    "SystemUpdating",
-    "RollingBack",
-    "Pending",
-}
+BUSY = {"InProgress", "Stopping", "Creating", "Updating", "SystemUpdating"}
+BUSY |= {"RollingBack", "Pending"}
 
 
 def fingerprint(content: Any) -> str:
