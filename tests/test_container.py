@@ -40,6 +40,7 @@ SUITES = [
     pytest.param("test_serving_fuzz.py", {"FUZZ_REQUESTS": "6000"}, id="fuzz"),
     pytest.param("test_training_hosts.py", {}, id="several hosts"),
     pytest.param("test_deploy_pipeline.py", {}, id="pipeline"),
+    pytest.param("test_deploy_lambda.py", {}, id="the Lambda client"),
     pytest.param("test_deploy_sdk.py", {}, id="the SDK in local mode"),
 ]
 LARGEST_MB = {"": 450, "parquet": 600}  # above the base image, by the extra format
