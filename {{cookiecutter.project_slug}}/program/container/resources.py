@@ -10,8 +10,8 @@ CGROUP = Path("/sys/fs/cgroup")
 # Numeric libraries read these when they are loaded, so a process sets them for its children.
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 THREADS = (BLAS_THREADS, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-# glibc gives large blocks back at once and gets them as pages to be zeroed again: half of the time
-# of a request of 10,000 rows. A worker keeps up to 32 MB for the next one. See mallopt(3).
+# glibc gives large blocks back at once and gets them as pages to be zeroed again: a third of the
+# time of a request of 10,000 rows. A worker keeps up to 32 MB for the next one. See mallopt(3).
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": f"{8 << 20}", "MALLOC_TRIM_THRESHOLD_": f"{32 << 20}"}
 UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2**63 where v2 writes "max"
 

@@ -127,8 +127,9 @@ def parse_text(text: bytes, delimiter: bytes) -> Floats:
     start, width = 0, None
     while start < len(text):
         end = text.rfind(b"\n", start, start + BLOCK_BYTES)
-        if end < 0 or start + BLOCK_BYTES >= len(text):
-            end = text.find(b"\n", start + BLOCK_BYTES) % (len(text) + 1)
+        if end < 0 or start + BLOCK_BYTES >= len(text):  # a long line, or the last block
+            end = text.find(b"\n", start + BLOCK_BYTES)
+            end = len(text) if end < 0 else end
         try:
             parts.append(parse_block(text[start:end], delimiter, width))
         except DecodeError as error:

@@ -91,8 +91,6 @@ class Monitor:
             pending.encode += trace.encode
             seconds = trace.decode + trace.predict + trace.encode
             pending.buckets[bisect_left(BUCKETS, seconds)] += 1
-        if self.style == "off":
-            return
         if self.style == "on":
             self._print(self._line(trace, environ))
         elif self.style == "emf":
