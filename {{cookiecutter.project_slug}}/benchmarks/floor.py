@@ -1,7 +1,8 @@
 """The floor of the transport: a WSGI application that reads the body and returns a constant.
 
-`servers.py` puts this file in the place of wsgi.py in a copy of the program, so that the constant
-stands behind the very same nginx and gunicorn. What the project needs on top of it is its own.
+`servers.py` puts this file in the place of wsgi.py in copies of the program, so that the constant
+stands behind the very same nginx and gunicorn: once with the worker that gunicorn brings, once with
+the program's own. What the project needs on top of the latter is decoding, predicting, encoding.
 """
 
 from __future__ import annotations

@@ -80,11 +80,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def floor_program(folder: Path) -> Path:
-    """Make a copy of the program whose application is the constant of floor.py."""
-    target = folder / "floor"
+def floor_program(folder: Path, *, own_worker: bool = False) -> Path:
+    """Make a copy of the program whose application is the constant of floor.py.
+
+    It stands behind the program's nginx and gunicorn, with gunicorn's own worker or the program's.
+    """
+    target = folder / ("floor-own-worker" if own_worker else "floor")
     shutil.copytree(PROGRAM, target)
     shutil.copyfile(Path(__file__).with_name("floor.py"), target / "wsgi.py")
+    if not own_worker:
+        with (target / "gunicorn.conf.py").open("a", encoding="utf-8") as file:
+            file.write('worker_class = "sync"\n')
     return target
 
 

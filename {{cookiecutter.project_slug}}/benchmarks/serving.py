@@ -13,7 +13,9 @@ from typing import Any
 from benchmarks import client, picture, servers, workload
 from benchmarks.paired import Ratio, alternate, ratio
 
-PROJECT, XGBOOST, FLOOR = "this project", "ACCELERATION=off", "bare constant"
+PROJECT, XGBOOST = "this project", "ACCELERATION=off"
+FLOOR = "bare constant"  # of gunicorn's own worker: what any application behind it pays
+WORKER_FLOOR = "its own worker"  # the same constant, but from this project's worker
 ROWS = (1, 100, 10_000)
 CLIENTS = (1, 8)
 
@@ -40,12 +42,14 @@ def contestant(
 
 
 def compare(figures: Figures) -> dict[str, Ratio]:
-    """Return the ratios that matter: of speed and of CPU, against the floor and XGBoost."""
+    """Return the ratios that matter: of speed and of CPU, against both floors and XGBoost."""
     speed, cpu = "requests/s", "CPU s per 1,000"
     project = figures[PROJECT]
     return {
         "speed / floor": ratio(project[speed], figures[FLOOR][speed]),
         "CPU / floor": ratio(project[cpu], figures[FLOOR][cpu]),
+        "speed / own floor": ratio(project[speed], figures[WORKER_FLOOR][speed]),
+        "CPU / own floor": ratio(project[cpu], figures[WORKER_FLOOR][cpu]),
         "speed / XGBoost": ratio(project[speed], figures[XGBOOST][speed]),
         "CPU / XGBoost": ratio(project[cpu], figures[XGBOOST][cpu]),
     }
@@ -75,8 +79,10 @@ def run(folder: Path, turns: int, seconds: int) -> dict[str, Any]:
         started = {
             PROJECT: stack.enter_context(servers.serve(base)),
             XGBOOST: stack.enter_context(servers.serve(base, environ={"ACCELERATION": "off"})),
-            FLOOR: stack.enter_context(servers.serve(base, servers.floor_program(base))),
         }
+        for name, own in ((FLOOR, False), (WORKER_FLOOR, True)):
+            program = servers.floor_program(base, own_worker=own)
+            started[name] = stack.enter_context(servers.serve(base, program))
         for rows in ROWS:
             body = workload.csv_body(base / f"{rows}.csv", rows)
             for clients in CLIENTS:

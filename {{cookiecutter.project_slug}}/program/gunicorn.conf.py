@@ -11,33 +11,11 @@ import gc
 import os
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 import settings
 from container import resources, supervisor
+from container.workers import ProxiedWorker, ThreadWorker
 
 THREADS = 8
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """A worker with threads that refuses new clients as soon as it is told to stop.
-
-    gunicorn's own leaves its listening socket open, accepting nobody, while it waits for clients
-    that it has: whoever connects meanwhile is lost. This one takes who waits, then closes.
-    """
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop to accept; close the sockets when the worker is to end."""
-        super().set_accept_enabled(enabled)
-        if enabled or self.alive:
-            return
-        for listener in self.sockets:
-            waiting = -1
-            while waiting != self.nr_conns:
-                waiting = self.nr_conns
-                self.accept(listener)
-            listener.close()
-
 
 _config = settings.load()
 _bind = os.environ.get("SERVE_BIND", f"0.0.0.0:{_config.port}")
@@ -45,7 +23,7 @@ _threaded = _config.multi_model or not _bind.startswith("unix:")
 
 bind = _bind
 workers = _config.workers or resources.cpu_count()
-worker_class = Worker if _threaded else "sync"
+worker_class = ThreadWorker if _threaded else ProxiedWorker
 threads = THREADS if _threaded else 1
 preload_app = True
 timeout = supervisor.request_timeout(os.environ) + 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -72,12 +74,37 @@ def test_serving_is_measured_against_xgboost_and_the_floor(
     results = serving.run(tmp_path, turns=1, seconds=1)
     assert results["client"] == client.client_name()
     case = results["cases"]["1 rows, 1 clients"]
-    assert set(case["figures"]) == {serving.PROJECT, serving.XGBOOST, serving.FLOOR}
+    floors = {serving.FLOOR, serving.WORKER_FLOOR}
+    assert set(case["figures"]) == {serving.PROJECT, serving.XGBOOST, *floors}
     for figures in case["figures"].values():
         assert figures["requests/s"][0] > 0
         assert figures["p99 ms"][0] >= figures["p50 ms"][0] > 0
     assert json.loads((tmp_path / "serving.json").read_text()) == results
     assert (tmp_path / "serving.svg").is_file()
+
+
+def test_the_two_floors_differ_by_the_worker_alone(tmp_path: Path) -> None:
+    classes = {}
+    for own in (False, True):
+        program = servers.floor_program(tmp_path, own_worker=own)
+        different = {
+            path.name
+            for path in program.rglob("*")
+            if path.is_file()
+            and path.read_bytes() != (servers.PROGRAM / path.relative_to(program)).read_bytes()
+        }
+        assert different == ({"wsgi.py"} if own else {"wsgi.py", "gunicorn.conf.py"})
+        environ = {**os.environ, "SERVE_BIND": "unix:x", "PYTHONPATH": str(program)}
+        code = "import runpy; print(runpy.run_path('gunicorn.conf.py')['worker_class'])"
+        classes[own] = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=program,
+            env=environ,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    assert classes == {False: "sync", True: "<class 'container.workers.ProxiedWorker'>"}
 
 
 @pytest.mark.slow

@@ -43,13 +43,16 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """Return the request's body from a WSGI environment, decompressed.
 
     A declared length over the limit is refused before anything is read. Raises BodyTooLargeError,
-    MediaTypeError for an unknown Content-Encoding, and DecodeError for a broken one.
+    MediaTypeError for an unknown Content-Encoding, and DecodeError for a broken one or a body that
+    ends early.
     """
     declared = environ.get("CONTENT_LENGTH")
     if declared:
         if int(declared) > limit:
             raise too_large(limit, int(declared))
         body: bytes = environ["wsgi.input"].read(int(declared))
+        if len(body) < int(declared):
+            raise DecodeError(f"the body ended after {len(body)} of {declared} bytes")
     elif environ.get("wsgi.input_terminated"):  # chunked: the server ends the stream
         body = environ["wsgi.input"].read(limit + 1)
         if len(body) > limit:
