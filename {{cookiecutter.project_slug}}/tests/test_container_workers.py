@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,23 +28,33 @@ OWN = ("SERVER_NAME", "SERVER_PORT", "RAW_URI", "wsgi.input", "wsgi.errors", "ws
 class Application:
     """Keeps what it is called with; reads the body unless it is to refuse it."""
 
-    def __init__(self, reads: bool) -> None:
-        self.reads = reads
+    def __init__(self, reads: bool = True, header: str = "a") -> None:
+        self.reads, self.header = reads, header
+        self.closed = 0
         self.environ: dict[str, Any] = {}
         self.body = b""
 
-    def __call__(self, environ: dict[str, Any], start: Any) -> list[bytes]:
+    def __call__(self, environ: dict[str, Any], start: Any) -> Application:
         self.environ = {key: value for key, value in environ.items() if key not in OWN}
         self.environ.pop("gunicorn.socket", None)
         if self.reads:
             self.body = environ["wsgi.input"].read()
-        start("200 OK", [("Content-Type", "text/csv"), ("Content-Length", "4")])
-        return [b"0.5", b"\n"]
+        if self.header == "raise":
+            raise OSError("a fault of the application")
+        headers = [("X-Header", self.header), ("Content-Type", "text/csv"), ("Content-Length", "4")]
+        start("200 OK", headers)
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"0.5", b"\n"])
+
+    def close(self) -> None:
+        self.closed += 1
 
 
-def ask(kind: type, pieces: list[bytes], reads: bool = True) -> tuple[Application, bytes]:
+def ask(kind: type, pieces: list[bytes], **options: Any) -> tuple[Application, bytes]:
     """Let a worker of `kind` answer one request; return its application and the response."""
-    config, application = Config(), Application(reads)
+    config, application = Config(), Application(**options)
     worker = kind(1, os.getppid(), [], None, 30, config, Logger(config))
     worker.wsgi = application
     nginx, end = socket.socketpair()
@@ -96,8 +107,37 @@ def test_both_workers_read_the_same(name: str) -> None:
     application, response = ask(ProxiedWorker, REQUESTS[name])
     expected, other = ask(SyncWorker, REQUESTS[name])
     assert application.environ == expected.environ
-    assert application.body == expected.body
+    assert (application.body, application.closed) == (expected.body, expected.closed)
     assert status_and_body(response) == status_and_body(other)
+
+
+@pytest.mark.parametrize("header", ["a\r\nX-B: c", "a\nb", "a\rb", "raise"])
+def test_faults_of_the_application_are_answered_with_500(header: str) -> None:
+    application, response = ask(ProxiedWorker, REQUESTS["plain"], header=header)
+    expected, other = ask(SyncWorker, REQUESTS["plain"], header=header)
+    assert status_and_body(response)[0] == b"HTTP/1.1 500 Internal Server Error"
+    assert application.environ == expected.environ
+    if header != "raise":  # there gunicorn takes the application's fault for the socket's
+        assert response == other
+
+
+def test_a_worker_ends_after_max_requests() -> None:
+    config = Config()
+    config.set("max_requests", 2)
+    worker = ProxiedWorker(1, os.getppid(), [], None, 30, config, Logger(config))
+    worker.wsgi = Application()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # a name that the system chooses
+        listener.listen(4)
+        alive = []
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(listener.getsockname())
+                client.sendall(REQUESTS["plain"][0])
+                worker.accept(listener)
+                assert client.recv(PIECE).startswith(b"HTTP/1.1 200 OK\r\n")
+            alive.append(worker.alive)
+    assert alive == [True, False]
 
 
 def test_random_headers_are_read_as_gunicorn_reads_them() -> None:

@@ -48,9 +48,9 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
     """A worker behind nginx that answers one request at a time.
 
     gunicorn's own reads requests of any form, from anybody, and waits until the client has closed
-    the connection. nginx sends requests of one form, and closes by itself: reading them takes a
-    tenth of the time, and saves more than predicting a row costs. A request of another form, or of
-    another path, goes to gunicorn's own code.
+    the connection. nginx sends requests of one form, and closes by itself: to rely on that saves
+    more time than predicting a row takes. A request of another form, or of another path, goes to
+    gunicorn's own code.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -71,6 +71,8 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
         """Answer the next client that waits; BlockingIOError when none does."""
         client, address = listener.accept()
         self.handle(listener, client, address)
+        if self.nr >= self.max_requests:
+            self.alive = False
         if not self.nr % TURN:
             os.sched_yield()
 
@@ -90,7 +92,7 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
             self._answer(client, {**self.common, **variables, "wsgi.input": stream})
             if rest and rest.left:  # refused unread: closing at once would lose the answer
                 util.close_graceful(client)
-        except OSError as error:
+        except ConnectionError as error:
             self.log.debug("nginx went away: %s", error)
         except BaseException as error:  # the worker's end by signal too, as gunicorn has it
             self.handle_error(None, client, addr, error)
@@ -106,8 +108,14 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
             lines.extend([f"{name}: {value}" for name, value in headers])
 
         self.nr += 1
-        body = b"".join(self.wsgi(environ, start_response))
-        client.sendall("\r\n".join(lines).encode("latin-1") + BLANK_LINE + body)
+        answer = self.wsgi(environ, start_response)
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        head = "\r\n".join(lines)
+        if not head.count("\r") == head.count("\n") == len(lines) - 1:
+            raise ValueError("a header of the answer holds a line break")
+        client.sendall(head.encode("latin-1") + BLANK_LINE + body)
 
 
 class Body(io.RawIOBase):
