@@ -14,8 +14,8 @@ from benchmarks import client, picture, servers, workload
 from benchmarks.paired import Ratio, alternate, ratio
 
 PROJECT, XGBOOST = "this project", "ACCELERATION=off"
-FLOOR = "bare constant"  # of gunicorn's own worker: what any application behind it pays
-WORKER_FLOOR = "its own worker"  # the same constant, but from this project's worker
+FLOOR = "bare constant"  # from gunicorn's own worker: what any application behind it pays
+WORKER_FLOOR = "same, our worker"  # the same constant, but from this project's worker
 ROWS = (1, 100, 10_000)
 CLIENTS = (1, 8)
 

@@ -102,13 +102,17 @@ REQUESTS = {
 }
 
 
+def assert_both_read_the_same(request: list[bytes]) -> None:
+    application, response = ask(ProxiedWorker, request)
+    expected, other = ask(SyncWorker, request)
+    assert application.environ == expected.environ, request
+    assert (application.body, application.closed) == (expected.body, expected.closed), request
+    assert status_and_body(response) == status_and_body(other), request
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 def test_both_workers_read_the_same(name: str) -> None:
-    application, response = ask(ProxiedWorker, REQUESTS[name])
-    expected, other = ask(SyncWorker, REQUESTS[name])
-    assert application.environ == expected.environ
-    assert (application.body, application.closed) == (expected.body, expected.closed)
-    assert status_and_body(response) == status_and_body(other)
+    assert_both_read_the_same(REQUESTS[name])
 
 
 @pytest.mark.parametrize("header", ["a\r\nX-B: c", "a\nb", "a\rb", "raise"])
@@ -153,10 +157,7 @@ def test_random_headers_are_read_as_gunicorn_reads_them() -> None:
         ]
         text = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
         request = [HEAD + text + b"Content-Length: 3\r\n\r\n1,2"]
-        application, response = ask(ProxiedWorker, request)
-        expected, other = ask(SyncWorker, request)
-        assert application.environ == expected.environ, request
-        assert status_and_body(response) == status_and_body(other), request
+        assert_both_read_the_same(request)
         short += parse_head(request[0].partition(b"\r\n\r\n")[0]) is not None
     assert 100 < short < 300  # both ways were taken
 
@@ -174,6 +175,8 @@ def test_the_answer_to_a_body_that_was_not_read_arrives() -> None:
     application, response = ask(ProxiedWorker, request, reads=False)
     assert application.body == b""
     assert status_and_body(response) == (b"HTTP/1.1 200 OK", b"0.5\n")
+    _, response = ask(ProxiedWorker, request, reads=False, header="raise")
+    assert status_and_body(response)[0] == b"HTTP/1.1 500 Internal Server Error"
 
 
 def test_a_body_that_ends_early_is_no_body() -> None:

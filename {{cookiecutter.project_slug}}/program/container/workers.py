@@ -78,6 +78,7 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
 
     def handle(self, listener: socket.socket, client: socket.socket, addr: Any) -> None:
         """Answer the request of one connection, and close it."""
+        rest: Body | None = None
         try:
             data = client.recv(PIECE, socket.MSG_PEEK)
             head, blank, body = data.partition(BLANK_LINE)
@@ -86,17 +87,22 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
                 super().handle(listener, client, addr)
                 return
             length = int(variables.get("CONTENT_LENGTH", 0))
-            rest = None if len(body) == length else Body(client, length)
-            client.recv(len(data) if rest is None else len(data) - len(body))  # seen already
-            stream = io.BytesIO(body) if rest is None else io.BufferedReader(rest, PIECE)
+            stream: io.BytesIO | io.BufferedReader[Body]
+            if len(body) == length:
+                client.recv(len(data))  # seen already
+                stream = io.BytesIO(body)
+            else:
+                client.recv(len(data) - len(body))
+                rest = Body(client, length)
+                stream = io.BufferedReader(rest, PIECE)
             self._answer(client, {**self.common, **variables, "wsgi.input": stream})
-            if rest and rest.left:  # refused unread: closing at once would lose the answer
-                util.close_graceful(client)
         except ConnectionError as error:
             self.log.debug("nginx went away: %s", error)
         except BaseException as error:  # the worker's end by signal too, as gunicorn has it
             self.handle_error(None, client, addr, error)
         finally:
+            if rest and rest.left:  # refused unread: closing at once would lose the answer
+                util.close_graceful(client)
             client.close()
 
     def _answer(self, client: socket.socket, environ: Environ) -> None:
@@ -109,9 +115,11 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
 
         self.nr += 1
         answer = self.wsgi(environ, start_response)
-        body = b"".join(answer)
-        if hasattr(answer, "close"):
-            answer.close()
+        try:
+            body = b"".join(answer)
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
         head = "\r\n".join(lines)
         if not head.count("\r") == head.count("\n") == len(lines) - 1:
             raise ValueError("a header of the answer holds a line break")

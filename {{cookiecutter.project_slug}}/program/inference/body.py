@@ -48,11 +48,12 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """
     declared = environ.get("CONTENT_LENGTH")
     if declared:
-        if int(declared) > limit:
-            raise too_large(limit, int(declared))
-        body: bytes = environ["wsgi.input"].read(int(declared))
-        if len(body) < int(declared):
-            raise DecodeError(f"the body ended after {len(body)} of {declared} bytes")
+        length = int(declared)
+        if length > limit:
+            raise too_large(limit, length)
+        body: bytes = environ["wsgi.input"].read(length)
+        if len(body) < length:
+            raise DecodeError(f"the body ended after {len(body)} of {length} bytes")
     elif environ.get("wsgi.input_terminated"):  # chunked: the server ends the stream
         body = environ["wsgi.input"].read(limit + 1)
         if len(body) > limit:
