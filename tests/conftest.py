@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from rendering import PROJECT, ROOT, WINDOWS, export, render
 
 

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from rendering import DEFAULT_SLUG, PROJECT, WINDOWS, files_of, run_cookiecutter
 
 pytestmark = pytest.mark.skipif(WINDOWS, reason="Windows keeps no executable bits")

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from conftest import unavailable
 from rendering import DEFAULT_SLUG, QUESTIONS, choices, render, run_cookiecutter, run_module
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import unavailable
 from rendering import DEFAULT_SLUG, ROOT, WINDOWS, files_of, run_cookiecutter
 

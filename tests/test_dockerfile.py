@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from rendering import WINDOWS
 
 pytestmark = pytest.mark.skipif(WINDOWS, reason="the stand-ins are shell scripts")

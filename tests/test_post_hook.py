@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from rendering import PROJECT, ROOT, WINDOWS, load_hook
 
 hook = load_hook("post_gen_project")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from rendering import QUESTIONS, choices, load_hook
 
 hook = load_hook("pre_gen_project")

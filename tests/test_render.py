@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from cookiecutter.environment import StrictEnvironment
 from cookiecutter.exceptions import FailedHookException
+
 from rendering import (
     DEFAULT_SLUG,
     PROJECT,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import parsers
 import settings
 from deploy import ROOT
+from runtime import parsers
 
 SAMPLE = "build/ml/input/data/"
 MODES = ("real-time", "serverless", "async")

@@ -12,8 +12,9 @@ import os
 from typing import Any
 
 import settings
-from container import resources, supervisor
-from container.workers import ProxiedWorker, ThreadWorker
+from runtime.job import resources
+from runtime.server import supervisor
+from runtime.server.workers import ProxiedWorker, ThreadWorker
 
 THREADS = 8
 

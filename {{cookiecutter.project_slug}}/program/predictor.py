@@ -13,15 +13,15 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 
-import acceleration
 import settings as configuration
-from container import resources
-from container.failures import UserError
-from container.health import Heartbeat
-from container.paths import Paths
-from inference import errors, invocation, loading, models, monitor
-from inference.errors import NoModelError, Reply, UnknownModelError
-from inference.store import ModelStore
+from runtime import acceleration
+from runtime.inference import errors, invocation, loading, models, monitor
+from runtime.inference.errors import NoModelError, Reply, UnknownModelError
+from runtime.inference.store import ModelStore
+from runtime.job import resources
+from runtime.job.failures import UserError
+from runtime.job.paths import Paths
+from runtime.server.health import Heartbeat
 from settings import Settings
 
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}

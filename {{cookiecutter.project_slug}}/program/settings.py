@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parsers import flag, integer, keys_of, number, one_of, plain
+from runtime.parsers import flag, integer, keys_of, number, one_of, plain
 
 PROJECT = "{{ cookiecutter.project_slug }}"
 FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")

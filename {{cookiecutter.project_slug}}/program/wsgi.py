@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import acceleration
+from runtime import acceleration
 
 acceleration.single_thread()  # before anything imports xgboost: several threads hang after a fork
 
-from container import logs  # noqa: E402
-from inference.errors import StartError  # noqa: E402
 from predictor import create_app  # noqa: E402
+from runtime.inference.errors import StartError  # noqa: E402
+from runtime.job import logs  # noqa: E402
 from settings import SettingError, load  # noqa: E402
 
 try:

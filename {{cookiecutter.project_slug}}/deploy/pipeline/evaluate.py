@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-import acceleration
 import settings
-from container.failures import ContainerError
-from container.paths import Paths
-from formats import Rows
-from formats.errors import FormatError
-from formats.files import read_channel
-from inference import loading
-from inference.outputs import predicted_label
+from runtime import acceleration
+from runtime.formats import Rows
+from runtime.formats.errors import FormatError
+from runtime.formats.files import read_channel
+from runtime.inference import loading
+from runtime.inference.outputs import predicted_label
+from runtime.job.failures import ContainerError
+from runtime.job.paths import Paths
 
 
 def scores_of(labels: NDArray[Any], predictions: NDArray[Any], classes: Any) -> dict[str, float]:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 import features
 import settings
-from container.failures import ContainerError, UserError
-from container.paths import Paths
-from formats.errors import FormatError
-from formats.files import read_channel
-from formats.table import Floats, Table
-from training.external import densify
+from runtime.formats.errors import FormatError
+from runtime.formats.files import read_channel
+from runtime.formats.table import Floats, Table
+from runtime.job.failures import ContainerError, UserError
+from runtime.job.paths import Paths
+from runtime.training.external import densify
 
 PARTS = ("train", "validation", "test")
 

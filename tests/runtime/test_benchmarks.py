@@ -1,0 +1,141 @@
+"""The benchmarks run, and their arithmetic is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import client, picture, servers, serving, steps, workload
+from benchmarks.paired import alternate, ratio
+from runtime import formats
+
+
+def test_every_contestant_runs_once_a_turn_and_the_first_turn_does_not_count() -> None:
+    order: list[str] = []
+    counters = dict.fromkeys("ab", 0)
+
+    def contestant(name: str):  # type: ignore[no-untyped-def]
+        def run() -> dict[str, float]:
+            order.append(name)
+            counters[name] += 1
+            return {"figure": float(counters[name])}
+
+        return run
+
+    results = alternate({name: contestant(name) for name in "ab"}, turns=3)
+    assert results == {"a": {"figure": [2.0, 3.0, 4.0]}, "b": {"figure": [2.0, 3.0, 4.0]}}
+    assert "".join(order) == "baabbaab"
+
+
+def test_a_ratio_is_taken_pair_by_pair() -> None:
+    # The machine slows down tenfold on the way; the ratio of neighbours does not move.
+    found = ratio([2.0, 20.0, 200.0], [1.0, 10.0, 100.0])
+    assert (found.low, found.median, found.high) == (2.0, 2.0, 2.0)
+    assert str(ratio([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])) == "2.00 (1.50 to 2.50)"
+
+
+def test_bodies_hold_the_rows_of_the_table(tmp_path: Path) -> None:
+    body = workload.csv_body(tmp_path / "body.csv", 50)
+    values, _ = workload.table(50)
+    np.testing.assert_allclose(np.loadtxt(body, delimiter=","), values, atol=1e-6)
+
+
+def test_the_picture_is_valid_xml_with_a_bar_for_each_value(tmp_path: Path) -> None:
+    path = tmp_path / "chart.svg"
+    picture.bars(path, "a < b & c", [("case", [("x", 3.0), ("y", 1.0)])])
+    tree = xml.etree.ElementTree.parse(path)
+    bars = [element for element in tree.iter() if element.tag.endswith("rect")][1:]
+    widths = [float(bar.attrib["width"]) for bar in bars]
+    assert widths[0] == pytest.approx(3 * widths[1], rel=0.01)
+
+
+def test_a_server_that_does_not_start_is_reported_with_its_last_lines(tmp_path: Path) -> None:
+    environ = {"ACCELERATION": "perhaps"}
+    with (
+        pytest.raises(RuntimeError, match="ACCELERATION='perhaps' is not one of"),
+        servers.serve(tmp_path, environ=environ),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_serving_is_measured_against_xgboost_and_the_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "ROWS", (1,))
+    monkeypatch.setattr(serving, "CLIENTS", (1,))
+    results = serving.run(tmp_path, turns=1, seconds=1)
+    assert results["client"] == client.client_name()
+    case = results["cases"]["1 rows, 1 clients"]
+    floors = {serving.FLOOR, serving.WORKER_FLOOR}
+    assert set(case["figures"]) == {serving.PROJECT, serving.XGBOOST, *floors}
+    for figures in case["figures"].values():
+        assert figures["requests/s"][0] > 0
+        assert figures["p99 ms"][0] >= figures["p50 ms"][0] > 0
+    assert json.loads((tmp_path / "serving.json").read_text()) == results
+    assert (tmp_path / "serving.svg").is_file()
+
+
+def test_the_two_floors_differ_by_the_worker_alone(tmp_path: Path) -> None:
+    classes = {}
+    for own in (False, True):
+        program = servers.floor_program(tmp_path, own_worker=own)
+        different = {
+            path.name
+            for path in program.rglob("*")
+            if path.is_file()
+            and path.read_bytes() != (servers.PROGRAM / path.relative_to(program)).read_bytes()
+        }
+        assert different == ({"wsgi.py"} if own else {"wsgi.py", "gunicorn.conf.py"})
+        environ = {**os.environ, "SERVE_BIND": "unix:x", "PYTHONPATH": str(program)}
+        code = "import runpy; print(runpy.run_path('gunicorn.conf.py')['worker_class'])"
+        classes[own] = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=program,
+            env=environ,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    assert classes == {False: "sync", True: "<class 'runtime.server.workers.ProxiedWorker'>"}
+
+
+@pytest.mark.slow
+def test_python_s_own_client_posts_the_body_and_counts_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.shutil, "which", lambda name: None)
+    body = workload.csv_body(tmp_path / "body.csv", 3)
+    floor = servers.floor_program(tmp_path)
+    with servers.serve(tmp_path, floor, {"PATH": os.environ["PATH"]}) as server:
+        load = client.burst(server.port, body, "text/csv", clients=2, seconds=1)
+        assert server.cpu_seconds() > 0
+        assert server.memory_bytes() > 1 << 20
+    assert load.requests > 10
+    assert load.errors == 0
+    assert 0 < load.p50 <= load.p99 < 1
+
+
+def test_steps_are_measured_on_bodies_that_decode_to_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "ROWS", (3,))
+    monkeypatch.setattr(steps, "SECONDS", 0.001)
+    rows = workload.table(3)[0]
+    for content_type, write in steps.BODIES.items():
+        found = formats.decode(write(rows), content_type, formats.Schema(workload.FEATURES), "csv")
+        np.testing.assert_allclose(found.values, rows, rtol=1e-6)
+    results = steps.run(tmp_path, turns=1)
+    assert len(results) == len(steps.BODIES)
+    assert json.loads((tmp_path / "steps.json").read_text()) == results
+    for figures in results.values():
+        spent = figures["microseconds"]
+        whole = spent["decode"] + spent["predict"] + spent["encode"]
+        assert figures["median"] == pytest.approx(whole / spent["compute"])

@@ -1,0 +1,95 @@
+"""Whatever a client sends, the decoders answer with rows or with a fault that can be explained.
+
+FORMAT_EXAMPLES sets how many mutated bodies each media type sees (default 300).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decoding import NAMED
+from runtime import formats
+from runtime.formats import Schema
+from runtime.formats.errors import FormatError
+from test_formats_binary import RECORDIO, npy, record
+from test_formats_json import BY_NAME, DENSE, FEATURES, SPARSE
+
+FORMS = (DENSE, BY_NAME, SPARSE, FEATURES)
+SEEDS = {
+    "text/csv": [b"1,2.5,-3\n4,,nan\n", b'"1","2",""\n', b"1;2;3\r\n", b"1 2 3\n4 5 6", b"a,b,c\n"],
+    "text/libsvm": [b"1 1:0.5 3:nan\n2:7 1:1e3 # note\n\n-1 qid:4 3:4\r\n5\n"],
+    "application/json": [json.dumps({"instances": form}).encode() for form in FORMS],
+    "application/jsonlines": ["\n".join(map(json.dumps, form)).encode() for form in FORMS],
+    "application/x-npy": [npy(np.zeros((2, 3))), npy(np.zeros(3, "<i4"))],
+    RECORDIO: [
+        record([1, 2, 3]) + record([4, 5, 6], kind="float64_tensor", shape=3),
+        record([7, 8], (2, 0)) + record([], shape=3),
+    ],
+}
+FRAGMENTS = [
+    b",",
+    b"\n",
+    b'"',
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"nan",
+    b"NaN",
+    b"null",
+    b"1e999",
+    b"9" * 50,
+]
+FRAGMENTS += [
+    b":",
+    b" ",
+    b"\x00",
+    b"\xff",
+    b"-",
+    b"inf",
+    b"true",
+    b"\r",
+    b"#",
+    b"qid:",
+    b"\t",
+    b";",
+]
+
+edits = st.lists(
+    st.tuples(
+        st.integers(0, 2000),
+        st.integers(0, 6),
+        st.sampled_from(FRAGMENTS) | st.binary(max_size=3),
+    ),
+    max_size=4,
+)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("content_type", SEEDS)
+@settings(
+    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "300")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(data=st.data(), changes=edits, named=st.booleans())
+def test_mutated_bodies_are_read_or_refused(
+    content_type: str, data: st.DataObject, changes: list[tuple[int, int, bytes]], named: bool
+) -> None:
+    body = data.draw(st.sampled_from(SEEDS[content_type]))
+    for position, removed, inserted in changes:
+        at = position % (len(body) + 1)
+        body = body[:at] + inserted + body[at + removed :]
+    try:
+        rows = formats.decode(body, content_type, NAMED if named else Schema(3), "csv").values
+    except FormatError:
+        return
+    assert rows.shape[1] == 3
+    assert rows.dtype == np.float32
+    assert not np.isinf(rows).any()

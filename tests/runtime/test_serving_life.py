@@ -1,0 +1,277 @@
+"""The life of the server: load, killed processes, SIGTERM, broken models, strict containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+import xgboost
+
+from conftest import Server, sample_rows, save, to_csv
+from load import Load
+from runtime.job import artifact
+from runtime.server import health, supervisor
+
+BODY = to_csv(sample_rows(3, seed=5))
+BIG = to_csv(sample_rows(10_000, seed=5))
+KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "8"))
+FRONTS = [
+    pytest.param(True, id="behind nginx", marks=pytest.mark.skipif(
+        shutil.which("nginx") is None, reason="nginx is not on PATH")),
+    pytest.param(False, id="gunicorn alone"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def started(launch, booster, opt_ml: Path):
+    """Return a starter of servers with a binary model."""
+    save(booster("binary:logistic"), opt_ml / "model")
+    return lambda **options: launch(opt_ml, **options)
+
+
+@pytest.mark.parametrize("nginx", FRONTS)
+def test_sigterm_under_load_answers_everything_and_exits_0(started, nginx: bool) -> None:
+    server = started(nginx=nginx)
+    with Load(server, BODY, server.post(BODY).body) as load:
+        time.sleep(1)
+        began = time.monotonic()
+        assert server.stop() == 0
+    assert time.monotonic() - began < 25
+    assert load.good > 50
+    assert (load.wrong, load.failed, load.lost) == ([], [], [])
+
+
+def test_sigterm_lets_a_long_request_finish(started) -> None:
+    server = started(WEB_CONCURRENCY="1")
+    expected = server.post(BIG).body
+    with Load(server, BIG, expected, clients=2) as load:
+        time.sleep(0.3)
+        assert server.stop() == 0
+    assert (load.wrong, load.failed, load.lost) == ([], [], [])
+
+
+def seconds_to_recover(server: Server, killed: int, since: float) -> float:
+    """Wait for two workers besides the killed one, and for a good answer."""
+    while len(server.ready() - {killed}) < 2:
+        assert time.monotonic() - since < 20, "the killed worker was not replaced"
+        time.sleep(0.05)
+    assert server.post(BODY).status == 200
+    return time.monotonic() - since
+
+
+@pytest.mark.slow
+def test_killed_workers_are_replaced_while_the_others_answer(started) -> None:
+    server = started()
+    random_ = random.Random(1)
+    kills: list[float] = []
+    recoveries: list[float] = []
+    with Load(server, BODY, server.post(BODY).body, clients=32) as load:
+        end = time.monotonic() + KILL_SECONDS
+        while time.monotonic() < end:
+            time.sleep(random_.uniform(0.2, 1.2))
+            victim = random_.choice(sorted(server.ready()))
+            kills.append(time.monotonic())
+            server.kill(victim)
+            recoveries.append(seconds_to_recover(server, victim, kills[-1]))
+    hurt = load.failed + load.lost
+    print(f"{load.good} answers, {len(kills)} kills, {len(hurt)} failures, recoveries {recoveries}")
+    assert load.wrong == []
+    assert load.good > 100
+    for when, what in hurt:
+        assert any(0 <= when - kill < 1 for kill in kills), what
+    if server.children("nginx"):  # then a worker has one request
+        assert len(hurt) <= len(kills)
+    assert max(recoveries) < 2
+
+
+@pytest.mark.parametrize(("child", "code"), [("nginx", 137), ("gunicorn", 137)])
+def test_the_death_of_a_child_ends_the_server_with_a_reason(started, child: str, code: int) -> None:
+    server = started()
+    found = server.children(child)
+    masters = [pid for pid, above in found.items() if above not in found]
+    if not masters:
+        pytest.skip(f"{child} is not on PATH")
+    server.kill(masters[0])
+    assert server.process.wait(30) == code  # a worker that is starting up takes until the limit
+    assert f"error: {child} ended by itself with signal SIGKILL" in server.output()
+
+
+def test_nothing_is_left_behind(started) -> None:
+    server = started()
+    if server.container:
+        pytest.skip("a container takes its processes and files with it")
+    pids = server.children("")
+    variables = Path(f"/proc/{server.workers()[0]}/environ").read_text().split("\0")
+    [run] = [Path(x.partition("=")[2]) for x in variables if x.startswith("SERVE_RUN=")]
+    assert (run / "beats").is_dir()
+    server.stop()
+    assert not any(health.alive(pid) for pid in pids)
+    assert not run.exists()
+
+
+@pytest.mark.slow
+def test_ping_does_not_wait_behind_busy_workers(started) -> None:
+    server = started()
+    if not server.children("nginx"):
+        pytest.skip("nginx is not on PATH: gunicorn's threads answer /ping")
+    with Load(server, BIG, server.post(BIG).body, clients=4) as load:
+        times = []
+        for _ in range(600):
+            start = time.monotonic()
+            assert server.request("GET", "/ping").status == 200
+            times.append(time.monotonic() - start)
+            time.sleep(0.01)
+    print(f"{load.good} answers of 10,000 rows, slowest pings {sorted(times)[-12:]}")
+    assert (load.wrong, load.failed, load.lost) == ([], [], [])
+    assert statistics.quantiles(times, n=100)[98] < 0.1
+
+
+def test_slow_clients_do_not_hold_workers(started) -> None:
+    server = started()
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+    slow = [socket.create_connection((server.host, server.port)) for _ in range(6)]
+    for connection in slow:
+        connection.sendall(head + BODY[:5])
+    start = time.monotonic()
+    assert server.post(BODY).status == 200
+    assert time.monotonic() - start < 1
+    for connection in slow:
+        connection.sendall(BODY[5:])
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        connection.close()
+
+
+def test_clients_that_go_away_are_no_errors(started) -> None:
+    server = started()
+    workers = server.workers()
+    for cut in (5, len(BIG) // 2, len(BIG)):
+        with socket.create_connection((server.host, server.port)) as connection:
+            head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BIG)}\r\n\r\n"
+            connection.sendall(head.encode() + BIG[:cut])
+    assert server.post(BODY).status == 200
+    time.sleep(0.3)
+    assert set(workers) <= set(server.workers())
+    assert "Traceback" not in server.output()
+
+
+def test_the_model_is_loaded_once_whatever_the_number_of_workers(started) -> None:
+    server = started(WEB_CONCURRENCY="4")
+    deadline = time.monotonic() + 20  # /ping is good as soon as the first worker is ready
+    while len(server.workers()) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(server.workers()) == 4
+    for _ in range(200):
+        assert server.post(BODY).status == 200
+    assert server.output().count("model loaded in") == 1
+
+
+BROKEN = {
+    "empty file": b"",
+    "text": b"tree\nversion=v4\nnum_class=1\n",
+    "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.",
+    "no file": None,
+    "half": "half",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_model_is_a_503_with_the_reason(kind: str, launch, booster, opt_ml: Path) -> None:
+    content = BROKEN[kind]
+    if content == "half":
+        content = bytes(booster("binary:logistic").save_raw("ubj"))[:2000]
+    if content is not None:
+        (opt_ml / "model" / "xgboost-model").write_bytes(content)
+    server: Server = launch(opt_ml, wait=False)
+    limit = time.monotonic() + 30
+    while "cannot be served" not in server.output() and time.monotonic() < limit:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    for answer in (server.request("GET", "/ping"), server.post(BODY)):
+        assert answer.status == 503
+        assert "the model cannot be served: " in answer.json()["message"]
+    assert server.process.poll() is None
+    assert server.output().count("the model cannot be served") == 1
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SAGEMAKER_INFERENCE_OUTPUT", "probability,odds"),
+        ("SAGEMAKER_BIND_TO_PORT", "http"),
+        ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/html"),
+    ],
+)
+def test_a_bad_setting_ends_the_start_with_its_name(started, variable: str, value: str) -> None:
+    server = started(wait=False, **{variable: value})
+    assert server.process.wait(30) == 1
+    assert f"error: {variable}" in server.output()
+    assert "Traceback" not in server.output()
+
+
+def test_a_model_of_other_features_is_refused_at_start(launch, booster, opt_ml: Path) -> None:
+    folder = save(booster("binary:logistic"), opt_ml / "model")
+    artifact.Manifest(features_version="ratios-2").save(folder)
+    server = launch(opt_ml, wait=False)
+    assert server.process.wait(30) == 1
+    assert "error: the model was trained with features 'ratios-2'" in server.output()
+
+
+def test_a_model_without_manifest_takes_its_names_and_index_base_from_elsewhere(
+    launch, opt_ml: Path, booster
+) -> None:
+    model = booster("reg:squarederror", rounds=3)
+    save(model, opt_ml / "model")
+    server = launch(opt_ml, LIBSVM_INDEX_BASE="1")
+    rows = sample_rows(4)
+    rows[:] = [[1, 2, 3, 4, 5]] * 4
+    body = b"0 1:1 2:2 3:3 4:4 5:5\n" * 4
+    truth = model.predict(xgboost.DMatrix(rows))
+    found = server.post(body, "text/libsvm").numbers()[:, 0]
+    assert abs(found - truth).max() < 1e-5
+
+
+def test_the_access_log_is_a_line_of_json_a_request(started) -> None:
+    server = started(ACCESS_LOG="on")
+    server.post(BODY, X_Amzn_SageMaker_Inference_Id="mine")
+    server.post(b"1,2", X_Amzn_SageMaker_Inference_Id="yours")
+    server.stop()
+    lines = [json.loads(line) for line in server.output().splitlines() if line[:1] == "{"]
+    good, bad = (next(x for x in lines if x.get("inference_id") == i) for i in ("mine", "yours"))
+    assert (good["status"], good["rows"], bad["status"]) == (200, 3, 400)
+    assert {"decode_ms", "predict_ms", "encode_ms", "request_id"} <= good.keys()
+    assert "columns" in bad["message"]
+
+
+def test_metrics_for_cloudwatch_name_their_units(started) -> None:
+    server = started(ACCESS_LOG="emf")
+    server.post(BODY)
+    server.stop()
+    line = next(json.loads(x) for x in server.output().splitlines() if x[:1] == "{")
+    [directive] = line["_aws"]["CloudWatchMetrics"]
+    assert all(metric["Name"] in line for metric in directive["Metrics"])
+
+
+def test_health_needs_one_worker_that_lives_beats_and_passes(tmp_path: Path) -> None:
+    assert health.problem(tmp_path) == "no worker is ready"
+    beat = health.Heartbeat(tmp_path, lambda: "")
+    assert health.problem(tmp_path) is None
+    long_ago = time.time() - health.STALE - 1
+    os.utime(beat.path, (long_ago, long_ago))
+    assert "no sign of life" in health.problem(tmp_path)
+    health.Heartbeat(tmp_path, lambda: "the engine is gone")
+    assert health.problem(tmp_path) == "the engine is gone"
+    beat.path.rename(tmp_path / "999999999")
+    assert health.problem(tmp_path) == "no worker is ready"
+
+
+def test_batch_transform_gives_a_request_ten_minutes() -> None:
+    assert supervisor.request_timeout({"SAGEMAKER_BATCH": "true"}) == 600
+    assert supervisor.request_timeout({}) == 60

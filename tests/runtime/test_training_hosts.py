@@ -1,0 +1,275 @@
+"""Several hosts: processes on 127.0.0.1, 127.0.0.2, ..., or, with CONTRACT_IMAGE=NAME, containers
+of that image on a Docker network: algo-1, algo-2, ... as SageMaker names them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from runtime.training.links import PORT, Hub, Message, connect
+from training_job import Job, csv_text, labels_for, numbers
+
+ROWS = 1800
+IMAGE = os.environ.get("CONTRACT_IMAGE")
+NETWORK = f"hosts-{uuid4().hex[:8]}" if IMAGE else ""
+NAME = "algo-{}" if IMAGE else "127.0.0.{}"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not IMAGE and sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8"
+    ),
+]
+Parts = list[np.ndarray]
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _network() -> Iterator[None]:
+    """Make the network of the containers: no way out of it, as with SageMaker's isolation."""
+    if not IMAGE:
+        yield
+        return
+    docker("network", "create", "--internal", NETWORK)
+    yield
+    docker("network", "rm", NETWORK)  # refused while one of its containers runs
+
+
+@pytest.fixture(autouse=True)
+def _free_port() -> None:
+    """Wait until the port of the last test's first host is free again."""
+    for _ in range(0 if IMAGE else 50):
+        try:
+            socket.create_server(("127.0.0.1", PORT)).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+
+
+def hosts(base: Path, train: Parts, validation: Parts, **hyperparameters: str) -> list[Job]:
+    """Return a job for each host, whose channels hold the rows numbered by `train[i]`..."""
+    names = tuple(NAME.format(number + 1) for number in range(len(train)))
+    options = {"num_round": "10", "objective": "binary:logistic", "nthread": "1"}
+    rows, score = numbers(ROWS, 0)
+    labels = labels_for("binary:logistic", score)
+    jobs = []
+    for name, mine, other in zip(names, train, validation, strict=True):
+        job = Job(
+            base / name, {**options, **hyperparameters}, hosts=names, host=name, network=NETWORK
+        )
+        for channel, index in (("train", mine), ("validation", other)):
+            if len(index):
+                job.put(channel, "part.csv", csv_text(labels[index], rows[index]))
+        jobs.append(job)
+    return jobs
+
+
+@contextmanager
+def ending(jobs: list[Job]) -> Iterator[None]:
+    """End the hosts that still run: they would keep port and name from the tests that follow."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            if job.process and job.process.poll() is None:
+                job.kill()
+                job.process.communicate(timeout=30)
+
+
+def run(jobs: list[Job]) -> list[tuple[int, str]]:
+    with ending(jobs):
+        processes = [job.start() for job in jobs]
+        logs = [process.communicate(timeout=120)[0] for process in processes]
+    return [(process.returncode, log) for process, log in zip(processes, logs, strict=True)]
+
+
+def shards(count: int, of: int = ROWS) -> tuple[Parts, Parts]:
+    """Return the training and the validation rows of each of `count` hosts."""
+    train, valid = np.arange(of * 2 // 3), np.arange(of * 2 // 3, of)
+    return [train[n::count] for n in range(count)], [valid[n::count] for n in range(count)]
+
+
+def last_loss(log: str) -> float:
+    return float(re.findall(r"validation-logloss:([\d.]+)", log)[-1])
+
+
+def alone(base: Path, train: np.ndarray, valid: np.ndarray) -> float:
+    """Return the validation loss of one host that has all rows."""
+    ((code, log),) = run(hosts(base, [train], [valid]))
+    assert code == 0, log
+    return last_loss(log)
+
+
+def agreed(outcomes: list[tuple[int, str]], on: int) -> bool:
+    """Whether `on` hosts have trained a model, and all the same."""
+    digests = [found for _, log in outcomes for found in re.findall(r"sha256 (\w+)", log)]
+    return len(digests) == on and len(set(digests)) == 1
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path, count: int) -> None:
+    train, valid = shards(count)
+    jobs = hosts(tmp_path, train, valid)
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [0] * count, outcomes
+    assert agreed(outcomes, on=count)
+    saved = [(job.base / "model" / "xgboost-model").exists() for job in jobs]
+    assert saved == [True] + [False] * (count - 1)
+    expected = alone(tmp_path / "alone", np.concatenate(train), np.concatenate(valid))
+    assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_replicated_hosts_train_as_on_repeated_rows(tmp_path: Path, count: int) -> None:
+    (train,), (valid,) = shards(1)
+    outcomes = run(hosts(tmp_path, [train] * count, [valid] * count))
+    assert [code for code, _ in outcomes] == [0] * count, outcomes
+    assert agreed(outcomes, on=count)
+    expected = alone(tmp_path / "alone", np.tile(train, count), np.tile(valid, count))
+    assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("empty", [0, 2])
+def test_a_host_without_data_drops_out(tmp_path: Path, empty: int) -> None:
+    train, valid = shards(2)
+    for parts in (train, valid):
+        parts.insert(empty, np.array([], int))
+    jobs = hosts(tmp_path, train, valid)
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [0, 0, 0], outcomes
+    assert "it drops out" in outcomes[empty][1]
+    assert agreed(outcomes, on=2)
+    first = 1 if empty == 0 else 0
+    assert [(job.base / "model" / "xgboost-model").exists() for job in jobs] == [
+        number == first for number in range(3)
+    ]
+
+
+def test_only_one_host_with_validation_data_is_enough(tmp_path: Path) -> None:
+    train, _ = shards(2)
+    valid = np.arange(1200, 1800)
+    outcomes = run(hosts(tmp_path, train, [np.array([], int), valid], eval_metric="logloss,f1"))
+    assert [code for code, _ in outcomes] == [0, 0], outcomes
+    assert "#011validation-f1:0." in outcomes[0][1]
+
+
+def test_bad_data_on_one_host_ends_all_with_its_reason(tmp_path: Path) -> None:
+    train, valid = shards(3)
+    jobs = hosts(tmp_path, train, valid)
+    jobs[1].put("train", "bad.csv", "1,2,oops,4,5,6,7\n")
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [1, 1, 1], outcomes
+    assert "bad.csv" in jobs[1].failure
+    for job in (jobs[0], jobs[2]):
+        assert job.failure.startswith(f"UserError: host {jobs[1].host}: ")
+        assert "bad.csv" in job.failure
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_host_that_comes_after_the_failure_is_told_too(tmp_path: Path, bad: int) -> None:
+    jobs = hosts(tmp_path, *shards(3))
+    jobs[bad].put("train", "bad.csv", "1,2,oops,4,5,6,7\n")
+    with ending(jobs):
+        first, second = (job.start() for job in jobs[:2])
+        deadline = time.monotonic() + 60
+        while not jobs[1].failure:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(2)  # by now the first host has had the time to leave, wrongly
+        third = jobs[2].start()
+        for process in (first, second, third):
+            process.communicate(timeout=30)
+    assert [process.returncode for process in (first, second, third)] == [1, 1, 1]
+    assert "bad.csv" in jobs[2].failure
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_host_that_dies_ends_the_job_everywhere(tmp_path: Path, dead: int) -> None:
+    jobs = hosts(tmp_path, *shards(3), num_round="100000")
+    with ending(jobs):
+        processes = [job.start() for job in jobs]
+        assert processes[0].stdout is not None
+        while not processes[0].stdout.readline().startswith("[2]"):
+            assert processes[0].poll() is None
+        jobs[dead].kill()
+        began = time.monotonic()
+        for process in processes:
+            process.communicate(timeout=60)
+        assert time.monotonic() - began < 60
+    for number, job in enumerate(jobs):
+        if number != dead:
+            assert processes[number].returncode == 3
+            assert job.failure == f"PlatformError: host {jobs[dead].host} was lost"
+
+
+def test_hosts_continue_together_from_the_first_ones_checkpoint(tmp_path: Path) -> None:
+    options = {"checkpoint_rounds": "4", "subsample": "0.6", "colsample_bytree": "0.6"}
+    whole = hosts(tmp_path / "whole", *shards(2), **options)
+    parts = hosts(tmp_path / "parts", *shards(2), **{**options, "num_round": "6"})
+    for job in whole + parts:
+        job.checkpoints = True
+    assert [code for code, _ in run(whole)] == [0, 0]
+    assert [code for code, _ in run(parts)] == [0, 0]
+    for job in parts:
+        job.hyperparameters["num_round"] = "10"
+    outcomes = run(parts)
+    assert "[4]#011" in outcomes[0][1]
+    assert "[3]#011" not in outcomes[0][1]
+    assert parts[0].model == whole[0].model
+    assert not (parts[1].base / "checkpoints").exists()
+
+
+def test_a_host_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    jobs = hosts(tmp_path, *shards(2))
+    with ending(jobs):
+        second = jobs[1].start()
+        time.sleep(6)
+        first = jobs[0].start()
+        for process in (first, second):
+            process.communicate(timeout=120)
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_the_last_word_of_a_host_that_leaves_at_once_arrives() -> None:
+    names = tuple(f"host-{number}" for number in range(40))
+    hub = Hub("127.0.0.99", names, lambda facts: facts)
+    for name in names:
+        link = connect("127.0.0.99")
+        link.send({"host": name})
+        time.sleep(0.06)  # the hub's first heartbeat is there, unread: closing resets the wire
+        link.send({})
+        link.send({"done": 1})
+        link._wire.close()
+    hub.wait(10)
+    assert hub._failure == {}
+
+
+def test_a_first_host_that_cannot_decide_tells_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decide(facts: Message) -> Message:
+        raise RuntimeError("no port is free")
+
+    monkeypatch.setattr("runtime.training.links.BEAT_SECONDS", 60)
+    monkeypatch.setattr("runtime.training.links.SILENCE_SECONDS", 5)
+    Hub("127.0.0.98", ("one", "two"), decide)
+    links = [connect("127.0.0.98") for _ in range(2)]
+    for name, link in zip(("one", "two"), links, strict=True):
+        link.send({"host": name})
+        link.send({"facts": None})
+    told = {"failed": ["PlatformError", "host one: no port is free"]}
+    assert [next(link.messages(), None) for link in links] == [told, told]

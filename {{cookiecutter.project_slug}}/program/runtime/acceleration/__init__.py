@@ -1,0 +1,27 @@
+"""A Booster -> the fastest engine whose answers equal XGBoost's, with the proof attached.
+
+    single_thread()                  before xgboost or daal4py is imported
+    booster = load_booster(path)     or ModelFileError: one line, what was found, what is supported
+    choice = choose(booster)         choice.engine, choice.reason, choice.report (parity.json)
+    after_fork(choice.engine)        in each worker
+
+Nothing here imports xgboost or daal4py at import time, so that `single_thread` comes first.
+"""
+
+from runtime.acceleration.choose import AccelerationError, Choice, choose
+from runtime.acceleration.engines import Engine
+from runtime.acceleration.loading import ModelFileError, load_booster
+from runtime.acceleration.shadow import ShadowChecker
+from runtime.acceleration.threads import after_fork, single_thread
+
+__all__ = [
+    "AccelerationError",
+    "Choice",
+    "Engine",
+    "ModelFileError",
+    "ShadowChecker",
+    "after_fork",
+    "choose",
+    "load_booster",
+    "single_thread",
+]

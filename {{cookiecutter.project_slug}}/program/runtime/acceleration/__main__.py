@@ -1,0 +1,96 @@
+"""`python -m runtime.acceleration MODEL`: what would serve this model, why, and how fast.
+
+Prints the lint, the parity table and the speed table of any XGBoost model file. Exits 0 when
+oneDAL would serve it, 3 when XGBoost would, 1 when the file is no model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from runtime import acceleration
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m runtime.acceleration", description=__doc__)
+    parser.add_argument("model", type=Path, help="a model file, or a folder that holds one")
+    parser.add_argument("--missing", type=float, help="value that means missing besides NaN")
+    parser.add_argument("--probe", type=Path, help="rows to compare on: a float32 .npy matrix")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = parse(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    acceleration.single_thread()
+    import numpy as np
+
+    from runtime.job import artifact
+
+    model = options.model / artifact.MODEL_FILE if options.model.is_dir() else options.model
+    beside = model.parent / artifact.PROBE_FILE
+    probe = options.probe or (beside if beside.is_file() else None)
+    try:
+        rows = np.load(probe, allow_pickle=False) if probe else None
+        missing = options.missing
+        if missing is None:
+            missing = artifact.read_manifest(model.parent).missing
+        choice = acceleration.choose(
+            acceleration.load_booster(model), missing=missing, probe_rows=rows, measure=True
+        )
+    except (acceleration.ModelFileError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(choice.report, indent=2) if options.json else render(model, choice.report))
+    return 0 if choice.engine.name == "onedal" else 3
+
+
+def render(model: Path, report: dict[str, Any]) -> str:
+    """Return the report as text for people."""
+    lines = [
+        f"model: {model}",
+        f"objective: {report['objective']}, {report['features']} features, "
+        f"{report['groups']} outputs, {report.get('trees', 0)} trees",
+        "versions: " + ", ".join(f"{name} {value}" for name, value in report["versions"].items()),
+        *(f"lint: {sentence}" for sentence in report.get("lint") or ["nothing against oneDAL"]),
+        *(f"rehearsed in a process of its own: {risk}" for risk in report.get("rehearsed", [])),
+    ]
+    if "parity" in report:
+        header = ("case", "rows", "margin", "prediction", "ok")
+        lines += ["", "largest difference from Booster.predict:"]
+        lines += _table(header, [[_cell(row[key]) for key in header] for row in report["parity"]])
+    if "speed" in report:
+        lines += ["", "microseconds a call, one thread, timed in turn:"]
+        lines += _table(
+            ("rows", "oneDAL", "XGBoost", "times as fast"),
+            [[_cell(value) for value in row.values()] for row in report["speed"]],
+        )
+    return "\n".join([*lines, "", f"engine: {report['engine']}: {report['reason']}"])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:.3g}" if isinstance(value, float) and value < 1 else str(value)
+
+
+def _table(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [list(header), *rows]) for i in range(len(header))]
+    align = [str.ljust] + [str.rjust] * (len(header) - 1)
+    return [
+        "  "
+        + "  ".join(put(text, width) for put, text, width in zip(align, row, widths, strict=True))
+        for row in [list(header), *rows]
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

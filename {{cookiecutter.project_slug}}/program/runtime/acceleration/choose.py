@@ -1,0 +1,139 @@
+"""The one place that chooses an engine: lint, convert, prove, or fall back and say why."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import math
+import platform
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime.acceleration import conversion, document, isolation, lint, parity, probes, speed
+from runtime.acceleration.engines import Engine, Floats, OneDALEngine, XGBoostEngine
+from runtime.acceleration.threads import limit_onedal
+from runtime.job.failures import UserError
+
+if TYPE_CHECKING:
+    import xgboost
+
+PACKAGES = ("xgboost-cpu", "xgboost", "scikit-learn-intelex", "numpy")
+
+log = logging.getLogger(__name__)
+
+
+class AccelerationError(UserError):
+    """ACCELERATION=require, and the model cannot be served through oneDAL. Says why."""
+
+
+class _Refusal(Exception):  # noqa: N818  (a finding, not an error)
+    """Why oneDAL does not serve this model."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that serves, why, and the report that becomes parity.json (JSON-able).
+
+    `reference` is XGBoost's own engine, the same object as `engine` after a fall-back.
+    """
+
+    engine: Engine
+    reference: Engine
+    reason: str
+    report: dict[str, Any]
+
+
+def choose(
+    booster: xgboost.Booster,
+    *,
+    mode: str = "auto",
+    missing: float | None = None,
+    probe_rows: Floats | None = None,
+    measure: bool = False,
+) -> Choice:
+    """Return the fastest engine that gives the answers of `booster`, now set to one thread.
+
+    `missing` is the value that means missing besides NaN; `probe_rows` are float32 rows of the
+    training data, when there are any; `measure` adds speeds to the report, which takes seconds.
+    Raises AccelerationError in mode "require" where "auto" would fall back to XGBoost.
+    """
+    started = time.perf_counter()
+    missing = None if missing is None or math.isnan(missing) else missing
+    reference = XGBoostEngine(booster, missing)
+    report = _heading(reference)
+    engine: Engine = reference
+    try:
+        if mode == "off":
+            raise _Refusal("ACCELERATION=off")
+        proven, base = _prove(reference, probe_rows, report)
+        if measure:
+            report["speed"] = speed.compare(proven, reference, base)
+        engine, reason = proven, "oneDAL gives XGBoost's answers on every probe"
+    except Exception as error:  # whatever goes wrong with oneDAL, XGBoost can still serve
+        reason = str(error) if isinstance(error, _Refusal) else _unforeseen(error)
+        if mode == "require":
+            raise AccelerationError(f"ACCELERATION=require, but {reason}") from None
+    report.update(engine=engine.name, reason=reason)
+    report["seconds"] = round(time.perf_counter() - started, 3)
+    level = logging.WARNING if engine is reference and mode == "auto" else logging.INFO
+    log.log(level, "predicting through %s: %s", engine.name, reason)
+    return Choice(engine, reference, reason, report)
+
+
+def _heading(reference: XGBoostEngine) -> dict[str, Any]:
+    """Return the report's first lines: what was judged, and with which versions."""
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "engine": "",
+        "reason": "",
+        "objective": reference.objective,
+        "features": reference.num_features,
+        "groups": reference.num_groups,
+        "missing": reference.missing,
+        "versions": versions,
+    }
+
+
+def _prove(
+    reference: XGBoostEngine, rows: Floats | None, report: dict[str, Any]
+) -> tuple[OneDALEngine, Floats]:
+    """Return a oneDAL engine that passed every check, and plain rows. Raises _Refusal."""
+    model = document.read(reference.booster)
+    report["trees"] = len(model.trees)
+    report["lint"] = lint.refusals(model)
+    if report["lint"]:
+        raise _Refusal("; ".join(report["lint"]))
+    if absent := lint.platform_reason():
+        raise _Refusal(absent)
+    report["rehearsed"] = lint.risks(model)
+    if report["rehearsed"] and (failure := isolation.rehearse(reference.booster)):
+        raise _Refusal(failure)
+    import daal4py  # noqa: F401  (loaded now, to be limited to one thread before it is used)
+
+    limit_onedal()
+    engine = conversion.convert(model, reference)
+    cases = probes.cases(model, rows, reference.missing)
+    results = parity.check(engine, reference.booster, cases, reference.missing)
+    report["parity"] = parity.table(results)
+    report["largest_difference"] = max(result.prediction for result in results)
+    if failed := [result for result in results if not result.ok]:
+        raise _Refusal(
+            f"oneDAL differs from XGBoost on {failed[0].case!r}: predictions by "
+            f"{failed[0].prediction:.3g}, margins by {failed[0].margin:.3g}"
+        )
+    report["contributions"] = parity.check_contributions(engine, reference, cases[0][1])
+    engine.shap = report["contributions"]["engine"] == engine.name
+    return engine, cases[0][1]
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return an error as a reason, on one line; the log keeps the rest at level debug."""
+    log.debug("oneDAL was given up", exc_info=error)
+    line = str(error).strip().partition("\n")[0]
+    return f"oneDAL or its check failed: {type(error).__name__}: {line}"

@@ -1,0 +1,175 @@
+"""Two engines with one interface: oneDAL, and XGBoost's own prediction in place.
+
+Every method takes float32 rows [rows, features] where NaN (and the model's own missing value)
+means missing, and raises ValueError for another number of columns. Answers are float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.acceleration.links import LINKS
+
+if TYPE_CHECKING:
+    import xgboost
+
+Floats = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """What serving needs of a model. `name` is "onedal" or "xgboost"."""
+
+    name: str
+    objective: str
+    num_features: int
+    num_groups: int
+    feature_names: tuple[str, ...] | None
+
+    def predict(self, rows: Floats) -> Floats:
+        """Return what `Booster.predict` returns, [rows] or [rows, groups]."""
+        ...
+
+    def margins(self, rows: Floats) -> Floats:
+        """Return the scores before the link function, [rows] or [rows, groups]."""
+        ...
+
+    def contributions(self, rows: Floats) -> Floats:
+        """Return SHAP values, the bias last: [rows, features + 1] or [rows, groups, ...]."""
+        ...
+
+
+class XGBoostEngine:
+    """XGBoost itself, with one thread: the reference, and the fall-back."""
+
+    name = "xgboost"
+
+    def __init__(self, booster: xgboost.Booster, missing: float | None = None) -> None:
+        booster.set_param({"nthread": 1})
+        learner = json.loads(booster.save_config())["learner"]
+        self.booster = booster
+        self.missing = missing
+        self.objective = str(learner["objective"]["name"])
+        self.num_features = int(booster.num_features())
+        names = booster.feature_names
+        self.feature_names = tuple(names) if names else None
+        # gblinear cannot predict in place; dart can, but rounds otherwise than Booster.predict.
+        self._in_place = False
+        self.num_groups = int(self.margins(np.zeros((1, self.num_features), np.float32)).size)
+        self._in_place = learner["gradient_booster"]["name"] == "gbtree"
+
+    def predict(self, rows: Floats) -> Floats:
+        return self._run(rows, "value")
+
+    def margins(self, rows: Floats) -> Floats:
+        return self._run(rows, "margin")
+
+    def contributions(self, rows: Floats) -> Floats:
+        matrix = self._matrix(checked(rows, self))
+        values = self.booster.predict(matrix, pred_contribs=True, validate_features=False)
+        groups = () if self.num_groups == 1 else (self.num_groups,)
+        return np.asarray(values, np.float32).reshape(len(rows), *groups, self.num_features + 1)
+
+    def _run(self, rows: Floats, kind: str) -> Floats:
+        rows = checked(rows, self)
+        if not len(rows):  # XGBoost forgets the groups then
+            return self._run(np.zeros((1, self.num_features), np.float32), kind)[:0]
+        if self._in_place:
+            answer = self.booster.inplace_predict(rows, predict_type=kind, validate_features=False)
+        else:
+            answer = self.booster.predict(
+                self._matrix(rows), output_margin=kind == "margin", validate_features=False
+            )
+        return np.asarray(answer, np.float32)
+
+    def _matrix(self, rows: Floats) -> xgboost.DMatrix:
+        import xgboost
+
+        types = self.booster.feature_types
+        return xgboost.DMatrix(rows, nthread=1, feature_types=types, enable_categorical=True)
+
+
+class OneDALEngine:
+    """oneDAL: one regression model a group gives its margins, the link function the answer.
+
+    `classifier`, of three classes and more, gives all probabilities in one call.
+    """
+
+    name = "onedal"
+
+    def __init__(
+        self, regressors: Sequence[Any], classifier: Any, reference: XGBoostEngine
+    ) -> None:
+        import daal4py
+
+        self._regression = daal4py.gbt_regression_prediction
+        self._classification = daal4py.gbt_classification_prediction
+        self._regressors = tuple(regressors)
+        self._classifier = classifier
+        self._link = LINKS[reference.objective]
+        self._reference = reference
+        self.shap = True  # cleared when the contributions of this model do not add up
+        self.missing = reference.missing
+        self.objective = reference.objective
+        self.num_features = reference.num_features
+        self.num_groups = reference.num_groups
+        self.feature_names = reference.feature_names
+
+    def predict(self, rows: Floats) -> Floats:
+        rows = checked(rows, self)
+        if self._classifier is not None and len(rows):
+            return self._probabilities(rows)
+        answer = self._link(self._margins(rows))
+        return answer.reshape(-1) if answer.shape[1] == 1 else answer
+
+    def margins(self, rows: Floats) -> Floats:
+        answer = self._margins(checked(rows, self))
+        return answer[:, 0] if self.num_groups == 1 else answer
+
+    def contributions(self, rows: Floats) -> Floats:
+        if not self.shap or not len(rows):
+            return self._reference.contributions(rows)
+        rows = checked(rows, self)
+        shape = (len(rows), self.num_features + 1)
+        values = [self._compute(model, rows, "shapContributions") for model in self._regressors]
+        if self.num_groups == 1:
+            return values[0].reshape(shape)
+        return np.stack([value.reshape(shape) for value in values], axis=1)
+
+    def _margins(self, rows: Floats) -> Floats:
+        if not len(rows):
+            return np.empty((0, self.num_groups), np.float32)
+        if self.num_groups == 1:
+            return self._compute(self._regressors[0], rows, "")
+        columns = [self._compute(model, rows, "").reshape(-1) for model in self._regressors]
+        return np.stack(columns, axis=1)
+
+    def _probabilities(self, rows: Floats) -> Floats:
+        algorithm = self._classification(
+            nClasses=self.num_groups, fptype="float", resultsToEvaluate="computeClassProbabilities"
+        )
+        answer: Floats = algorithm.compute(rows, self._classifier).probabilities
+        return answer
+
+    def _compute(self, model: Any, rows: Floats, results: str) -> Floats:
+        # The algorithm object is single-use: a second compute with other rows raises.
+        algorithm = self._regression(fptype="float", resultsToCompute=results)
+        answer: Floats = algorithm.compute(rows, model).prediction
+        return answer
+
+
+def checked(rows: Floats, engine: XGBoostEngine | OneDALEngine) -> Floats:
+    """Return rows as both engines need them: float32, contiguous, missing as NaN.
+
+    XGBoost compares in float32; rows left in float64 fall on the other side of a split.
+    """
+    rows = np.ascontiguousarray(rows, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != engine.num_features:
+        raise ValueError(f"rows of shape {rows.shape}; the model has {engine.num_features} columns")
+    if engine.missing is not None:
+        rows = np.where(rows == np.float32(engine.missing), np.float32(np.nan), rows)
+    return rows

@@ -1,0 +1,77 @@
+"""One module a media type: files and bodies to arrays, arrays to bodies.
+
+`decode` reads a request, `encode` writes an answer, `read_channel` reads training files; `media`
+has the table of formats.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from runtime.formats.answers import Answer, Column, Scores, Selected, encode
+from runtime.formats.errors import ColumnsError, DecodeError, FormatError
+from runtime.formats.files import iterate_channel, read_channel
+from runtime.formats.media import negotiate, resolve
+from runtime.formats.table import Rows, Schema, Table
+
+__all__ = [
+    "Answer",
+    "Column",
+    "Rows",
+    "Schema",
+    "Scores",
+    "Selected",
+    "Table",
+    "decode",
+    "encode",
+    "iterate_channel",
+    "negotiate",
+    "read_channel",
+    "resolve",
+]
+
+
+log = logging.getLogger(__name__)
+
+
+def decode(body: bytes, content_type: str | None, schema: Schema, default_format: str) -> Rows:
+    """Return the rows of a request in the order of the model's columns, and under their names.
+
+    An empty body has no rows. Raises MediaTypeError, DecodeError (with the row and column where
+    one is at fault) or ColumnsError (the rows do not have the model's columns), and nothing else:
+    whatever a decoder did not foresee is the body's fault too.
+    """
+    codec, charset = resolve(content_type, default_format)
+    try:
+        if charset not in {"utf-8", "ascii"}:
+            body = body.decode(charset).encode()
+        rows = codec.decode(body, schema) if body else Rows.none(schema.num_features)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise loading_failed(error, codec.name, content_type) from None
+    except FormatError:
+        raise
+    except Exception as error:
+        log.exception("unexpected while decoding %s", content_type)
+        message = f"{type(error).__name__}: {error}"
+        raise loading_failed(DecodeError(message), codec.name, content_type) from error
+    found = rows.values.shape[1]
+    if found != schema.num_features:
+        raise ColumnsError(
+            f"the rows have {found} columns, the model has {schema.num_features}",
+            expected=schema.num_features,
+            found=found,
+        )
+    return rows if rows.names is schema.feature_names else Rows(rows.values, schema.feature_names)
+
+
+def loading_failed(
+    error: DecodeError | UnicodeDecodeError, name: str, content_type: str | None
+) -> DecodeError:
+    """Return the fault in the words of the built-in algorithm, which clients match."""
+    fault = error if isinstance(error, DecodeError) else DecodeError(str(error))
+    fault.message = (
+        f"Loading {name} data failed with Exception, please ensure data is in {name} format: "
+        f"{fault.located()}"
+    )
+    fault.content_type = content_type
+    return fault

@@ -1,0 +1,141 @@
+"""Media types: which codec reads a Content-Type, which type answers an Accept header."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import BinaryIO
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header, parse_options_header
+
+from runtime.formats import delimited, json_lines, json_rows, libsvm, npy, parquet, recordio
+from runtime.formats.answers import ENCODERS
+from runtime.formats.errors import AcceptError, MediaTypeError
+from runtime.formats.table import Reading, Rows, Schema, Table
+
+CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be")
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """A media type in lower case, and its parameters."""
+
+    type: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One format: its short name, its media types, and its readers of requests and of files."""
+
+    name: str
+    types: tuple[str, ...]
+    decode: Callable[[bytes, Schema], Rows]
+    read: Callable[[BinaryIO, Reading], Iterator[Table]] | None = None
+
+
+CODECS = (
+    Codec("csv", ("text/csv",), delimited.decode, delimited.read),
+    Codec("libsvm", ("text/libsvm", "text/x-libsvm"), libsvm.decode, libsvm.read),
+    Codec("json", ("application/json",), json_rows.decode),
+    Codec(
+        "jsonlines",
+        ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson"),
+        json_lines.decode,
+        json_lines.read,
+    ),
+    Codec("npy", ("application/x-npy",), npy.decode),
+    Codec(
+        "parquet",
+        ("application/x-parquet", "application/vnd.apache.parquet"),
+        parquet.decode,
+        parquet.read,
+    ),
+    Codec(
+        "recordio-protobuf", ("application/x-recordio-protobuf",), recordio.decode, recordio.read
+    ),
+)
+BY_TYPE = {name: codec for codec in CODECS for name in (codec.name, *codec.types)}
+SHORT_NAMES = {codec.name: codec.types[0] for codec in CODECS}
+
+
+@lru_cache(maxsize=64)
+def parse_media_type(text: str) -> MediaType:
+    """Parse `type/subtype; name=value`, whatever its case. Nothing is refused here."""
+    head, parameters = parse_options_header(text)
+    return MediaType(head.lower(), parameters)
+
+
+@lru_cache(maxsize=64)
+def resolve(content_type: str | None, default_format: str) -> tuple[Codec, str]:
+    """Return the codec of `content_type` (short names count), or of `default_format` if absent,
+    and Python's name of the charset.
+
+    Raises MediaTypeError on an unknown type, a `label_size` other than 1, an unknown charset.
+    """
+    media = parse_media_type(content_type or "")
+    codec = BY_TYPE.get(media.type or default_format)
+    if codec is None:
+        known = sorted(name for name in BY_TYPE if "/" in name)
+        raise MediaTypeError(
+            f"cannot read content type {media.type!r}; send one of {', '.join(known)}",
+            expected=known,
+            found=media.type,
+            content_type=content_type,
+        )
+    label_size = media.parameters.get("label_size", "1")
+    if label_size != "1":
+        raise MediaTypeError(
+            f"label_size={label_size} cannot be read: only 1, the first column, is the label",
+            expected="1",
+            found=label_size,
+            content_type=content_type,
+        )
+    return codec, charset_of(media)
+
+
+def charset_of(media: MediaType) -> str:
+    """Return Python's name of the charset parameter. Raises MediaTypeError."""
+    charset = media.parameters.get("charset", "utf-8")
+    try:
+        name = codecs.lookup(charset).name
+    except (LookupError, ValueError):
+        name = ""
+    if name not in CHARSETS:
+        raise MediaTypeError(
+            f"cannot read charset {charset!r}; send UTF-8", expected=CHARSETS, found=charset
+        )
+    return name
+
+
+@lru_cache(maxsize=64)
+def negotiate(accept: str | None, default: str) -> str:
+    """Return the media type of the answer: the one that `accept` likes best.
+
+    `default`, itself a type or an Accept list, answers requests that accept anything, and breaks
+    ties. Every type carries selected outputs as well as scores. Raises AcceptError.
+    """
+    best = parse_accept_header(plain_ranges(default), MIMEAccept).best_match(ENCODERS)
+    wanted = plain_ranges(accept or "") or plain_ranges(default)
+    offers = sorted(ENCODERS, key=lambda offer: offer != best)
+    chosen = parse_accept_header(wanted, MIMEAccept).best_match(offers)
+    if chosen is None:
+        raise AcceptError(
+            f"cannot answer as {wanted!r}; accept one of {', '.join(ENCODERS)}",
+            expected=list(ENCODERS),
+            found=wanted,
+        )
+    return chosen
+
+
+def plain_ranges(accept: str) -> str:
+    """Return an Accept list with short names written out, and no parameters but q."""
+    ranges = []
+    for part in accept.split(","):
+        media = parse_media_type(part)
+        name = SHORT_NAMES.get(media.type, media.type)
+        ranges.append(f"{name};q={media.parameters['q']}" if "q" in media.parameters else name)
+    return ",".join(filter(None, ranges))

@@ -1,0 +1,194 @@
+"""application/x-recordio-protobuf: records of SageMaker's aialgs.data.Record message.
+
+A record is a magic number, a length, that many bytes, and padding to four bytes. The message is
+documented at docs.aws.amazon.com/sagemaker/latest/dg/cdf-training.html; it is described here with
+the protobuf library, so that no generated file is needed.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError as MessageError
+from scipy.sparse import csr_matrix
+
+from runtime.formats import numbers
+from runtime.formats.errors import DecodeError
+from runtime.formats.table import Floats, Reading, Rows, Schema, Table, blank, positions
+
+MAGIC = 0xCED7230A
+HEADER = struct.Struct("<II")
+LENGTH_BITS = 29  # the upper three bits of the length tell parts of a record that was split
+BLOCK_ROWS = 16384
+TENSORS = {
+    "float32_tensor": ("Float32Tensor", 2, "TYPE_FLOAT"),
+    "float64_tensor": ("Float64Tensor", 3, "TYPE_DOUBLE"),
+    "int32_tensor": ("Int32Tensor", 7, "TYPE_INT32"),
+}
+
+
+def describe_record() -> Any:
+    """Return the class of the Record message."""
+    types = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="record.proto", package="aialgs.data")
+
+    def add(
+        message: Any, name: str, number: int, kind: str, target: str = "", label: str = "OPTIONAL"
+    ) -> Any:
+        field = message.field.add(name=name, number=number, type=types.Type.Value(kind))
+        field.label = types.Label.Value(f"LABEL_{label}")
+        if target:
+            field.type_name = f".aialgs.data.{target}"
+        return field
+
+    value = descriptor_pb2.DescriptorProto(name="Value")
+    value.oneof_decl.add(name="value")
+    for field_name, (tensor_name, number, kind) in TENSORS.items():
+        tensor = file.message_type.add(name=tensor_name)
+        for name, tag, element in (
+            ("values", 1, kind),
+            ("keys", 2, "TYPE_UINT64"),
+            ("shape", 3, "TYPE_UINT64"),
+        ):
+            add(tensor, name, tag, element, label="REPEATED").options.packed = True
+        add(value, field_name, number, "TYPE_MESSAGE", tensor_name).oneof_index = 0
+    text = file.message_type.add(name="Bytes")
+    add(text, "value", 1, "TYPE_BYTES", label="REPEATED")
+    add(text, "content_type", 2, "TYPE_STRING")
+    add(value, "bytes", 9, "TYPE_MESSAGE", "Bytes").oneof_index = 0
+    file.message_type.append(value)
+    record = file.message_type.add(name="Record")
+    for name, number, entry_name in (("features", 1, "FeaturesEntry"), ("label", 2, "LabelEntry")):
+        entry = record.nested_type.add(name=entry_name)
+        entry.options.map_entry = True
+        add(entry, "key", 1, "TYPE_STRING")
+        add(entry, "value", 2, "TYPE_MESSAGE", "Value")
+        add(record, name, number, "TYPE_MESSAGE", f"Record.{entry_name}", "REPEATED")
+    for number, name in enumerate(("uid", "metadata", "configuration"), 3):
+        add(record, name, number, "TYPE_STRING")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("aialgs.data.Record"))
+
+
+Record = describe_record()
+
+
+def frame(payload: bytes) -> bytes:
+    """Return `payload` as a record."""
+    return HEADER.pack(MAGIC, len(payload)) + payload + bytes(-len(payload) % 4)
+
+
+def payloads(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of each record. Raises DecodeError at damaged framing."""
+    while head := stream.read(HEADER.size):
+        magic, length = HEADER.unpack(head) if len(head) == HEADER.size else (0, 0)
+        if magic != MAGIC or length >> LENGTH_BITS:
+            raise DecodeError("no record starts here: wrong magic number, or a split record")
+        payload = stream.read(length)
+        if len(payload) != length or len(stream.read(-length % 4)) != -length % 4:
+            raise DecodeError("the last record is cut off")
+        yield payload
+
+
+def label_record(label: Mapping[str, Any]) -> bytes:
+    """Return the message that has `label`'s numbers (or texts) by key."""
+    record = Record()
+    for key, value in label.items():
+        array = np.atleast_1d(value)
+        if array.dtype.kind == "U":
+            record.label[key].bytes.value.extend(text.encode() for text in array.tolist())
+        else:
+            record.label[key].float32_tensor.values.extend(array.tolist())
+    return bytes(record.SerializeToString())
+
+
+def decode(body: bytes, schema: Schema) -> Rows:
+    """Return the rows of a request; labels are ignored."""
+    records = parse_records(list(payloads(io.BytesIO(body))))
+    tensors = [tensor_of(record.features, row) for row, record in enumerate(records, 1)]
+    if not any(map(is_sparse, tensors)):
+        return Rows(dense(tensors))
+    values = blank(len(tensors), schema.num_features)
+    for row, tensor in enumerate(tensors, 1):
+        keys, cells = pairs_of(tensor, row)
+        values[row - 1, positions(keys, schema.num_features, row)] = cells
+    return Rows(numbers.finite(values))
+
+
+def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
+    """Yield the blocks of a training file: dense, or sparse with column 0 as key 0."""
+    source = payloads(stream)
+    while block := list(islice(source, BLOCK_ROWS)):
+        records = parse_records(block)
+        tensors = [tensor_of(record.features, row) for row, record in enumerate(records, 1)]
+        labels = dense([tensor_of(record.label, row) for row, record in enumerate(records, 1)])
+        if labels.shape[1] != 1:
+            raise DecodeError("a label is one number", row=1, found=labels.shape[1])
+        if any(map(is_sparse, tensors)):
+            yield Table(sparse(tensors), labels=labels[:, 0], index_base=0)
+        else:
+            yield Table(dense(tensors), labels=labels[:, 0])
+
+
+def parse_records(block: list[bytes]) -> list[Any]:
+    """Return the Record of each payload. Raises DecodeError naming the row."""
+    records = []
+    for row, payload in enumerate(block, 1):
+        try:
+            records.append(Record.FromString(payload))
+        except MessageError:
+            raise DecodeError("the record is no protobuf message", row=row) from None
+    return records
+
+
+def tensor_of(entries: Any, row: int) -> Any:
+    """Return the number tensor under `values`. Raises DecodeError."""
+    kind = entries["values"].WhichOneof("value") if "values" in entries else None
+    if kind not in TENSORS:
+        raise DecodeError("no tensor of float32, float64 or int32 under 'values'", row=row)
+    return getattr(entries["values"], kind)
+
+
+def is_sparse(tensor: Any) -> bool:
+    """Whether `tensor` has keys; one with a shape alone has no cell set."""
+    return bool(tensor.keys) or (bool(tensor.shape) and not tensor.values)
+
+
+def dense(tensors: list[Any]) -> Floats:
+    """Return the values as float32 [tensors, columns]."""
+    width = len(tensors[0].values) if tensors else 0
+    for row, tensor in enumerate(tensors, 1):
+        if len(tensor.values) != width:
+            raise DecodeError(
+                f"{len(tensor.values)} values where the first row has {width}",
+                row=row,
+                expected=width,
+                found=len(tensor.values),
+            )
+    cells = chain.from_iterable(tensor.values for tensor in tensors)
+    return numbers.narrow(np.fromiter(cells, np.float64).reshape(len(tensors), width))
+
+
+def pairs_of(tensor: Any, row: int) -> tuple[list[int], list[float]]:
+    """Return the keys and the values of a sparse tensor. Raises DecodeError."""
+    if len(tensor.keys) != len(tensor.values):
+        raise DecodeError("as many keys as values are needed", row=row)
+    return list(tensor.keys), list(tensor.values)
+
+
+def sparse(tensors: list[Any]) -> csr_matrix:
+    """Return sparse tensors as float32 [tensors, columns], as wide as the widest shape or key."""
+    pairs = [pairs_of(tensor, row) for row, tensor in enumerate(tensors, 1)]
+    width = max(max([*tensor.shape[-1:], *(key + 1 for key in tensor.keys)]) for tensor in tensors)
+    indices = [positions(keys, width, row) for row, (keys, _) in enumerate(pairs, 1)]
+    cells = np.fromiter(chain.from_iterable(values for _, values in pairs), np.float64)
+    indptr = np.cumsum([0, *map(len, indices)])
+    data = numbers.narrow(cells.reshape(-1, 1))[:, 0]
+    return csr_matrix((data, np.concatenate(indices), indptr), shape=(len(tensors), width))

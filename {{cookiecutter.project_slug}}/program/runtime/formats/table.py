@@ -1,0 +1,112 @@
+"""The two shapes that data has in this program: a request's rows, and a training table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from runtime.formats.errors import ColumnsError, DecodeError
+
+Floats = NDArray[np.float32]
+MAX_CELLS = 1 << 26  # of a request's matrix: 256 MB
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a decoder must know of the model: columns, their names, and libsvm's first index."""
+
+    num_features: int
+    feature_names: tuple[str, ...] | None = None
+    index_base: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Training data. `features` is float32 [rows, columns], dense with NaN for missing cells or
+    sparse where absent means missing; the others are float32 or int [rows], or None. `index_base`
+    is what the files called column 0; None if dense, or not known yet."""
+
+    features: Floats | csr_matrix
+    labels: Floats | None = None
+    weights: Floats | None = None
+    query_ids: NDArray[np.int64] | None = None
+    names: tuple[str, ...] | None = None
+    index_base: int | None = None
+    fitted: Any = None  # the JSON object that features.fit learned, for features.transform
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+
+class Rows(NamedTuple):
+    """A request's rows: float32 [rows, columns], C-contiguous, NaN where a cell is missing, and
+    the names of the columns where they are known."""
+
+    values: Floats
+    names: tuple[str, ...] | None = None
+
+    @classmethod
+    def none(cls, columns: int) -> Rows:
+        """Return no rows."""
+        return cls(np.empty((0, columns), np.float32))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader of training files must know: whether csv has a weight in column 1."""
+
+    csv_weights: bool = False
+
+
+def order_of(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+    """Return where in `found` each of the `wanted` names is. Raises ColumnsError listing the
+    unknown and the lacking ones."""
+    if len(found) == len(wanted) and set(found) == set(wanted):
+        position = {name: index for index, name in enumerate(found)}
+        return [position[name] for name in wanted]
+    unknown = sorted(set(found) - set(wanted))
+    lacking = [name for name in wanted if name not in set(found)]
+    faults = [("unknown", unknown), ("lacking", lacking)]
+    text = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults if names)
+    raise ColumnsError(
+        f"the columns are not the model's; {text or 'a name stands twice'}",
+        expected=list(wanted),
+        found=list(found),
+    )
+
+
+def blank(rows: int, columns: int) -> Floats:
+    """Return float32 [rows, columns] of missing cells, to be filled by sparse data.
+
+    Raises DecodeError where a small body would fill the memory.
+    """
+    if rows * columns > MAX_CELLS:
+        raise DecodeError(
+            f"{rows} sparse rows of {columns} columns are too many at once; send fewer rows",
+            expected=MAX_CELLS,
+            found=rows * columns,
+        )
+    return np.full((rows, columns), np.nan, np.float32)
+
+
+def positions(keys: Sequence[int], columns: int, row: int) -> NDArray[np.int64]:
+    """Return the column indices of a sparse row, from 0, as int64. Raises ColumnsError where one
+    is beyond `columns`, DecodeError where one stands twice."""
+    low, high = min(keys, default=0), max(keys, default=0)
+    if low < 0 or high >= columns:
+        wrong = low if low < 0 else high
+        raise ColumnsError(
+            f"row {row}: key {wrong} is not one of the model's, 0 to {columns - 1}",
+            row=row,
+            column=wrong,
+            expected=[0, columns - 1],
+            found=wrong,
+        )
+    if len(set(keys)) < len(keys):
+        raise DecodeError("a key stands twice", row=row)
+    return np.array(keys, np.int64)

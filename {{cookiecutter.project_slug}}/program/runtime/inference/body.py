@@ -1,0 +1,69 @@
+"""The body of a request: read within the limit, and decompressed within it too."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.formats.errors import DecodeError, MediaTypeError
+from runtime.inference.errors import BodyTooLargeError
+
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+def too_large(limit: int, found: object) -> BodyTooLargeError:
+    """Return the error of a body over the limit."""
+    message = "the body is larger than MAX_CONTENT_LENGTH"
+    return BodyTooLargeError(message, expected=limit, found=found)
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """Decompress gzip (several members too) or zlib, at most `limit` bytes."""
+    parts, left = [], limit
+    while body:
+        machine = zlib.decompressobj(GZIP_OR_ZLIB)
+        try:
+            part = machine.decompress(body, left + 1)
+        except zlib.error as problem:
+            raise DecodeError(
+                f"Content-Encoding says gzip, but the body is not: {problem}"
+            ) from None
+        left -= len(part)
+        if left < 0:
+            raise too_large(limit, f"more than {limit} after decompression")
+        if not machine.eof:
+            raise DecodeError("the gzip body ends in the middle")
+        parts.append(part)
+        body = machine.unused_data
+    return b"".join(parts)
+
+
+def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
+    """Return the request's body from a WSGI environment, decompressed.
+
+    A declared length over the limit is refused before anything is read. Raises BodyTooLargeError,
+    MediaTypeError for an unknown Content-Encoding, and DecodeError for a broken one or a body that
+    ends early.
+    """
+    declared = environ.get("CONTENT_LENGTH")
+    if declared:
+        length = int(declared)
+        if length > limit:
+            raise too_large(limit, length)
+        body: bytes = environ["wsgi.input"].read(length)
+        if len(body) < length:
+            raise DecodeError(f"the body ended after {len(body)} of {length} bytes")
+    elif environ.get("wsgi.input_terminated"):  # chunked: the server ends the stream
+        body = environ["wsgi.input"].read(limit + 1)
+        if len(body) > limit:
+            raise too_large(limit, f"more than {limit}")
+    else:
+        return b""
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        message = f"Content-Encoding {encoding!r} cannot be read"
+        raise MediaTypeError(message, expected=["gzip", "deflate", "identity"], found=encoding)
+    return inflate(body, limit)

@@ -1,0 +1,148 @@
+"""A model that answers: one engine, or several that vote."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+import features
+from runtime import acceleration
+from runtime.formats import Rows
+from runtime.formats.table import Schema
+from runtime.job import artifact
+from settings import Settings
+
+VOTING = ("multi:softmax", "binary:hinge")  # their predictions are labels: no mean of those
+
+SHADOW_TOLERANCE = 1e-5  # absolute for probabilities, else relative
+
+Floats = NDArray[np.float32]
+
+
+def vote(labels: Sequence[Floats]) -> Floats:
+    """Return the label that most models chose for each row; the lowest of several such."""
+    table = np.stack(labels)
+    counts = (table[:, None, :] == table[None, :, :]).sum(axis=1)
+    ranked = np.where(counts == counts.max(axis=0), table, np.inf)
+    return np.asarray(ranked.min(axis=0), np.float32)
+
+
+def combined(answers: Sequence[Floats]) -> Floats:
+    """Return the mean of the answers of an ensemble; a single one as it is."""
+    if len(answers) == 1:
+        return answers[0]
+    return np.asarray(np.mean(answers, axis=0), np.float32)
+
+
+class Model:
+    """One or more engines with the same columns, and what requests must know of them."""
+
+    def __init__(
+        self,
+        choices: Sequence[acceleration.Choice],
+        manifest: artifact.Manifest,
+        settings: Settings,
+    ) -> None:
+        engines = [choice.engine for choice in choices]
+        first = engines[0]
+        shapes = {(engine.objective, engine.num_features, engine.num_groups) for engine in engines}
+        if len(shapes) > 1:
+            raise acceleration.ModelFileError(
+                f"the model files do not belong together: {sorted(shapes)}; "
+                "SAGEMAKER_INFERENCE_ENSEMBLE=false serves the first one only"
+            )
+        self.engines, self.manifest = tuple(engines), manifest
+        self.objective, self.num_groups = first.objective, first.num_groups
+        self.label_names = manifest.label_names
+        self.engine_name = "+".join(sorted({engine.name for engine in engines}))
+        self.schema = Schema(
+            manifest.num_columns or first.num_features,
+            manifest.feature_names or first.feature_names,
+            settings.libsvm_index_base if manifest.index_base is None else manifest.index_base,
+        )
+
+        self.lock = threading.Lock()
+        self.shadows = [
+            acceleration.ShadowChecker(choice.reference, settings.shadow_rate, SHADOW_TOLERANCE)
+            if settings.shadow_rate and choice.engine is not choice.reference
+            else None
+            for choice in choices
+        ]
+        # Nearly every model is one engine with nothing to add to its answer.
+        plain = len(engines) == 1 and first.name != "xgboost" and not any(self.shadows)
+        self.predict = first.predict if plain else self._predict
+        self.spread_rows = settings.spread_rows if plain else 0
+
+    def _predict(self, values: Floats) -> Floats:
+        """Return what the engines predict together, and let the shadows look."""
+        answers = self.ask("predict", values)
+        for shadow, answer in zip(self.shadows, answers, strict=True):
+            if shadow:
+                shadow.offer(values, answer)
+        if len(answers) > 1 and self.objective in VOTING:
+            return vote(answers)
+        return combined(answers)
+
+    def ask(self, method: str, values: Floats) -> list[Floats]:
+        """Return the answer of each engine."""
+        # Not everything of XGBoost may run in several threads; oneDAL's predictions may.
+        return [
+            self._alone(getattr(engine, method), values)
+            if engine.name == "xgboost" or method == "contributions"
+            else getattr(engine, method)(values)
+            for engine in self.engines
+        ]
+
+    def _alone(self, method: Callable[[Floats], Floats], values: Floats) -> Floats:
+        with self.lock:
+            return method(values)
+
+    def features(self, rows: Rows) -> Floats:
+        """Return the model's columns of decoded rows, float32 [rows, features]."""
+        values, _ = features.transform(rows.values, rows.names, self.manifest.fitted_features)
+        return values
+
+    def score(self, rows: Rows) -> Scored:
+        """Return what can be asked of this model for decoded rows."""
+        return Scored(self, self.features(rows))
+
+    def self_test(self) -> str:
+        """Predict one row of missing values; return what is wrong, or the empty string."""
+        row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
+        finite = np.isfinite(self.predict(row)).all()
+        return "" if finite else "the self-test gave a prediction that is not finite"
+
+
+class Scored:
+    """The predictions of a model for some rows, each computed when first asked for."""
+
+    def __init__(self, model: Model, values: Floats) -> None:
+        self.model, self.values = model, values
+        self.objective, self.num_groups = model.objective, model.num_groups
+        self.label_names = model.label_names
+        self._known: dict[str, Floats] = {}
+
+    @property
+    def predictions(self) -> Floats:
+        """`Booster.predict`; the mean, or the vote, of an ensemble."""
+        if "predict" not in self._known:
+            self._known["predict"] = self.model.predict(self.values)
+        return self._known["predict"]
+
+    @property
+    def margins(self) -> Floats:
+        """The untransformed sums of the trees."""
+        return self._mean("margins")
+
+    @property
+    def contributions(self) -> Floats:
+        """SHAP values, the bias last."""
+        return self._mean("contributions")
+
+    def _mean(self, method: str) -> Floats:
+        if method not in self._known:
+            self._known[method] = combined(self.model.ask(method, self.values))
+        return self._known[method]

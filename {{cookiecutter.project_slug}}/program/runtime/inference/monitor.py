@@ -1,0 +1,169 @@
+"""What the server tells about its requests: Prometheus metrics, and a line of JSON each if asked.
+
+Every worker counts in its own files of the folder PROMETHEUS_MULTIPROC_DIR; whoever answers
+/metrics adds them up. https://prometheus.github.io/client_python/multiprocess/
+Writing those files for every request would cost as much as predicting a row, so a worker adds
+counts up in memory first and writes them once a second, with its heartbeat.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from runtime.inference.errors import Reply
+from runtime.inference.invocation import Trace
+from runtime.inference.models import Model
+from settings import PROJECT, Settings
+
+STEPS = ("decode", "predict", "encode")
+BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30)
+
+
+class Latency(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, counts: list[int], total: float) -> None:
+        """Add `counts` observations by bucket, the last one unbounded, that sum up to `total`."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
+LATENCY = Latency("request_seconds", "Time of answered requests in a worker", buckets=BUCKETS)
+REQUESTS = Counter("requests", "Answered requests by status", ["status"])
+ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
+SECONDS = Counter("step_seconds", "Time spent in each step of requests", ["step"])
+MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
+SHADOW = Gauge("shadow_requests", "Shadow-checked requests", ["result"], multiprocess_mode="sum")
+ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
+
+
+@dataclass(slots=True)
+class Pending:
+    """What requests of one status and one engine came to since the last flush."""
+
+    requests: int = 0
+    rows: int = 0
+    decode: float = 0.0
+    predict: float = 0.0
+    encode: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+
+
+class Monitor:
+    """Counts requests, and prints their lines."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.style = settings.access_log
+        self.lock = threading.Lock()
+        self.pending: dict[tuple[int, str], Pending] = {}
+
+    def record(self, trace: Trace, environ: Mapping[str, Any]) -> None:
+        """Count one answered request, and print its line when asked to."""
+        key = trace.status, trace.engine
+        with self.lock:
+            pending = self.pending.get(key)
+            if pending is None:
+                pending = self.pending[key] = Pending()
+            pending.requests += 1
+            pending.rows += trace.rows
+            pending.decode += trace.decode
+            pending.predict += trace.predict
+            pending.encode += trace.encode
+            seconds = trace.decode + trace.predict + trace.encode
+            pending.buckets[bisect_left(BUCKETS, seconds)] += 1
+        if self.style == "on":
+            self._print(self._line(trace, environ))
+        elif self.style == "emf":
+            self._print(self._line(trace, environ) | self._embedded(trace))
+
+    def flush(self) -> None:
+        """Write the counts of the last second to this worker's files."""
+        with self.lock:
+            pending, self.pending = self.pending, {}
+        for (status, engine), found in pending.items():
+            REQUESTS.labels(str(status)).inc(found.requests)
+            if found.rows:
+                ROWS.labels(engine).inc(found.rows)
+            for step in STEPS:
+                SECONDS.labels(step).inc(getattr(found, step))
+            LATENCY.add(found.buckets, found.decode + found.predict + found.encode)
+
+    @staticmethod
+    def observe(models: int, model: Model | None) -> None:
+        """Tell how many models this worker answers for, and how its only one does."""
+        MODELS.set(models)
+        if model is None:
+            return
+        ENGINE.labels(model.engine_name).set(1)
+        counts = [shadow.counts for shadow in model.shadows if shadow]
+        if counts:
+            SHADOW.labels("checked").set(sum(count.checked for count in counts))
+            SHADOW.labels("different").set(sum(count.different for count in counts))
+
+    @staticmethod
+    def _print(line: dict[str, Any]) -> None:
+        os.write(1, orjson.dumps(line) + b"\n")  # one write: lines of workers never mix
+
+    @staticmethod
+    def _line(trace: Trace, environ: Mapping[str, Any]) -> dict[str, Any]:
+        line = {
+            "time": time.time(),
+            "request_id": trace.request_id,
+            "inference_id": trace.inference_id,
+            "path": environ["PATH_INFO"],
+            "status": trace.status,
+            "rows": trace.rows,
+            "engine": trace.engine,
+            "message": trace.message,
+        }
+        milliseconds = {f"{step}_ms": getattr(trace, step) * 1000 for step in STEPS}
+        return {key: value for key, value in line.items() if value != ""} | milliseconds
+
+    @staticmethod
+    def _embedded(trace: Trace) -> dict[str, Any]:
+        """Return what makes CloudWatch read numbers out of the line.
+
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+        """
+        metrics = [{"Name": "rows", "Unit": "Count"}]
+        metrics += [{"Name": f"{step}_ms", "Unit": "Milliseconds"} for step in STEPS]
+        directive = {"Namespace": PROJECT, "Dimensions": [["status"]], "Metrics": metrics}
+        return {
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+            "status": str(trace.status),
+        }
+
+
+def exposition() -> Reply:
+    """Return the metrics of all workers in Prometheus' text format."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+
+
+def forget(pid: int) -> None:
+    """Drop the gauges of a worker that ended."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,143 @@
+"""The models of a multi-model endpoint in one worker: loaded when first asked for, then kept.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runtime import acceleration
+from runtime.inference import loading, models
+from runtime.inference.errors import BadModelError, Reply, StartError
+from runtime.inference.registry import Entry, Registry
+from runtime.job import resources
+from runtime.job.failures import UserError
+from settings import Settings
+
+PAGE = 100  # models in one answer of the list
+MEMORY_SHARE = 0.7  # of the container's memory for models; requests and Python need the rest
+BYTES_PER_FILE_BYTE = 14  # of memory: XGBoost's trees, oneDAL's, and room for the conversion
+BYTES_PER_MODEL = 2 << 20
+
+
+def budget(settings: Settings) -> int:
+    """Return the bytes that models may use: the setting, or a share of the container's memory."""
+    return settings.model_memory_mb << 20 or int(resources.memory_limit() * MEMORY_SHARE)
+
+
+def cost(files: list[Path], workers: int) -> int:
+    """Return the bytes that a model may come to take when every worker has loaded it."""
+    size = sum(file.stat().st_size for file in files)
+    return workers * (BYTES_PER_MODEL + size * BYTES_PER_FILE_BYTE)
+
+
+class ModelStore:
+    """Loads, keeps, lists and drops models. Every method may be called from several threads."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = Registry(folder, budget(settings))
+        self.workers = settings.workers or resources.cpu_count()
+        self.loaded: dict[str, tuple[str, models.Model]] = {}
+        # XGBoost keeps a copy of a model for each thread that read it, and frees that of the
+        # thread which drops the model: so one thread, away from requests, loads and drops all.
+        self.loader = ThreadPoolExecutor(1, "loader")
+        for package in ("xgboost", "daal4py"):  # once, before the workers fork, for all of them
+            with suppress(ImportError):
+                importlib.import_module(package)
+        acceleration.single_thread()
+
+    def _load(self, entry: Entry) -> models.Model:
+        """Return the model of an entry, in the loader's thread, loading it once."""
+        generation, model = self.loaded.get(entry.name, ("", None))
+        if model is None or generation != entry.generation:
+            model = loading.load(Path(entry.url), self.settings)
+            self.loaded[entry.name] = (entry.generation, model)
+        return model
+
+    def get(self, name: str) -> models.Model:
+        """Return a model that is loaded somewhere. Raises UnknownModelError."""
+        entry = self.registry.get(name)
+        generation, model = self.loaded.get(name, ("", None))
+        if model is not None and generation == entry.generation:
+            return model
+        return self.loader.submit(self._load, entry).result()
+
+    def add(self, body: bytes) -> Reply:
+        """Load the model that a request `{"model_name": …, "url": …}` names."""
+        name, path = parse_load_request(body)
+        try:
+            files = loading.model_files(path, self.settings.inference_ensemble)
+            entry = self.registry.claim(name, str(path), cost(files, self.workers))
+        except (acceleration.ModelFileError, OSError) as error:
+            raise BadModelError(f"model {name!r}: {error}") from None
+        try:
+            self.loader.submit(self._load, entry).result()
+        except (acceleration.ModelFileError, UserError, StartError) as error:
+            self.registry.discard(name)
+            raise BadModelError(f"model {name!r}: {error}") from None
+        except BaseException:
+            self.registry.discard(name)
+            raise
+        self.registry.confirm(entry)
+        return Reply(200, orjson.dumps(describe(entry)), "application/json")
+
+    def describe(self, name: str) -> Reply:
+        """Answer GET /models/NAME."""
+        return Reply(200, orjson.dumps(describe(self.registry.get(name))), "application/json")
+
+    def list(self, after: str) -> Reply:
+        """Answer GET /models: a page of models, those with names after `after`."""
+        entries = [entry for entry in self.registry.ready() if entry.name > after]
+        page = {"models": [describe(entry) for entry in entries[:PAGE]]}
+        more = {"nextPageToken": entries[PAGE - 1].name} if len(entries) > PAGE else {}
+        return Reply(200, orjson.dumps(page | more), "application/json")
+
+    def remove(self, name: str) -> Reply:
+        """Unload a model: nobody answers for it any more, and its memory is free in a second."""
+        self.registry.remove(name)
+        self.sweep()
+        return Reply(200)
+
+    def sweep(self) -> None:
+        """Drop the models that are registered no more, when the loader comes to it."""
+        self.loader.submit(self._drop)
+
+    def _drop(self) -> None:
+        before = len(self.loaded)
+        for name in list(self.loaded):
+            entry = self.registry.find(name)
+            if entry is None or entry.generation != self.loaded[name][0]:
+                del self.loaded[name]
+        if len(self.loaded) < before:
+            gc.collect()  # parsed models hold cycles
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def describe(entry: Entry) -> dict[str, str]:
+    """Return a model as the contract shows it."""
+    return {"modelName": entry.name, "modelUrl": entry.url}
+
+
+def parse_load_request(body: bytes) -> tuple[str, Path]:
+    """Return name and path of a request to load. Raises BadModelError."""
+    expected = '{"model_name": NAME, "url": FOLDER}'
+    try:
+        document: Any = orjson.loads(body)
+        name, url = document["model_name"], document["url"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise BadModelError(
+            "the body is not what loading a model takes", expected=expected
+        ) from None
+    if not (isinstance(name, str) and name and isinstance(url, str) and url and "\0" not in url):
+        raise BadModelError("model_name and url must be texts", expected=expected)
+    return name, Path(url)

@@ -1,0 +1,199 @@
+"""The life of the serving container: start gunicorn and nginx, answer /ping, stop in good order.
+
+One process, one loop. It ends when it is told to (exit 0, nothing in flight is lost) or when a
+child ends (that child's exit code, and a line that says which). Port, sockets and sizes reach
+nginx through a copy of nginx.conf with its names filled in, in a folder in memory, because the
+container's own file system may be read-only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import settings
+from runtime.job import logs, resources
+from runtime.server import health
+
+PROGRAM = Path(__file__).resolve().parents[2]
+SHARED_MEMORY = Path("/dev/shm")
+DRAIN = 24.0  # seconds to finish what is in flight: SageMaker kills 30 s after SIGTERM
+BATCH_TIMEOUT, TIMEOUT = 600, 60  # seconds that SageMaker gives a request
+
+log = logging.getLogger(__name__)
+
+
+def memory_folder() -> str | None:
+    """Return a folder in memory that this user may write to; None means the default one."""
+    return str(SHARED_MEMORY) if os.access(SHARED_MEMORY, os.W_OK) else None
+
+
+def request_timeout(environ: Mapping[str, str]) -> int:
+    """Return the seconds that one request may take: batch transform allows ten minutes."""
+    return BATCH_TIMEOUT if environ.get("SAGEMAKER_BATCH", "").lower() == "true" else TIMEOUT
+
+
+def render_nginx(run: Path, config: settings.Settings, timeout: int) -> Path:
+    """Write nginx.conf with its ${NAMES} filled in to the run folder; return its path."""
+    values = {
+        "PORT": config.port,
+        "RUN": run,
+        "PROCESSES": min(resources.cpu_count(), 4),
+        "MAX_CONTENT_LENGTH": config.max_content_length,
+        "TIMEOUT": timeout + 5,  # gunicorn's own limit comes first, and says why
+    }
+    text = (PROGRAM / "nginx.conf").read_text(encoding="utf-8")
+    target = run / "nginx.conf"
+    rendered = re.sub(r"\$\{([A-Z_]+)\}", lambda match: str(values[match[1]]), text)
+    target.write_text(rendered, encoding="utf-8")
+    return target
+
+
+class Supervisor:
+    """Holds the children by name, the socket of /ping, and the pipe that signals arrive by."""
+
+    def __init__(self, run: Path, config: settings.Settings) -> None:
+        self.run, self.config = run, config
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.beats = run / "beats"
+        for folder in (self.beats, run / "metrics", run / "models"):
+            folder.mkdir()
+        run.chmod(0o711)  # nginx's workers run as another user and need the sockets
+        self.selector = selectors.DefaultSelector()
+
+    def start(self) -> None:
+        """Start gunicorn first, as it takes longest, then nginx."""
+        self._watch_signals()
+        nginx = shutil.which("nginx")
+        timeout = request_timeout(os.environ)
+        bind = f"unix:{self.run}/gunicorn.sock" if nginx else f"0.0.0.0:{self.config.port}"
+        environ = {
+            **resources.MALLOC,
+            **os.environ,
+            **dict.fromkeys(resources.THREADS, "1"),  # a worker is one of as many as there are CPUs
+            "SERVE_RUN": str(self.run),
+            "SERVE_BIND": bind,
+            "PROMETHEUS_MULTIPROC_DIR": str(self.run / "metrics"),
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:application"]
+        self._spawn("gunicorn", command, cwd=PROGRAM, env=environ)
+        if nginx is None:
+            log.info("nginx is not on PATH: gunicorn listens on port %d itself", self.config.port)
+            return
+        self._listen()
+        file = render_nginx(self.run, self.config, timeout)
+        self._spawn("nginx", [nginx, "-e", "stderr", "-p", f"{self.run}/", "-c", str(file)])
+
+    def _spawn(self, name: str, command: list[str], **options: object) -> None:
+        # An own process group keeps Ctrl-C in a terminal from reaching the children before us.
+        self.children[name] = subprocess.Popen(command, process_group=0, **options)  # type: ignore[call-overload]
+
+    def _watch_signals(self) -> None:
+        """Let SIGTERM, SIGINT and SIGCHLD wake the loop by a byte in a socket pair."""
+        self.signals, sender = socket.socketpair()
+        self.signals.setblocking(False)
+        sender.setblocking(False)
+        self._sender = sender
+        signal.set_wakeup_fd(sender.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self.selector.register(self.signals, selectors.EVENT_READ)
+
+    def _listen(self) -> None:
+        """Open the socket that nginx asks for /ping."""
+        self.pings = socket.socket(socket.AF_UNIX)
+        self.pings.bind(f"{self.run}/ping.sock")
+        os.chmod(f"{self.run}/ping.sock", 0o666)
+        self.pings.listen(64)
+        self.selector.register(self.pings, selectors.EVENT_READ)
+
+    def loop(self) -> int:
+        """Answer /ping until SIGTERM or until a child ends; return the container's exit code."""
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.signals:
+                    if {signal.SIGTERM, signal.SIGINT} & set(self.signals.recv(64)):
+                        log.info("told to stop: finishing the requests in flight")
+                        return self.stop()
+                else:
+                    self._answer_ping()
+            for name, child in self.children.items():
+                code = child.poll()
+                if code is not None:
+                    return self._fail(name, code)
+
+    def _answer_ping(self) -> None:
+        """Answer one request of nginx: 200 and nothing else, or 503 and the reason."""
+        connection, _ = self.pings.accept()
+        with connection:
+            connection.settimeout(1.0)
+            try:
+                request = connection.recv(65536)
+                connection.sendall(ping_response(request, health.problem(self.beats)))
+            except OSError as error:
+                log.debug("a client of /ping went away: %s", error)
+
+    def _fail(self, name: str, code: int) -> int:
+        how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        log.error("error: %s ended by itself with %s: stopping the container", name, how)
+        self.stop()
+        return 128 - code if code < 0 else code or 1
+
+    def stop(self) -> int:
+        """Stop nginx, which finishes what it accepted, then gunicorn; kill what does not end."""
+        limit = time.monotonic() + DRAIN
+        for name, number in (("nginx", signal.SIGQUIT), ("gunicorn", signal.SIGTERM)):
+            child = self.children.get(name)
+            if child is None or child.poll() is not None:
+                continue
+            child.send_signal(number)
+            try:
+                child.wait(max(0.5, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("error: %s did not finish within %.0f s: killed", name, DRAIN)
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        return 0
+
+
+def ping_response(request: bytes, problem: str | None) -> bytes:
+    """Return the HTTP response to a request of /ping."""
+    method = request.split(b" ", 1)[0]
+    if method not in (b"GET", b"HEAD"):
+        code, status, message = 405, "405 Method Not Allowed", "use GET"
+    elif problem is None:
+        return b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"
+    else:
+        code, status, message = 503, "503 Service Unavailable", problem
+    body = json.dumps({"code": code, "message": message}).encode()
+    head = f"HTTP/1.0 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def main() -> int:
+    """Run the server; return the exit code of the container."""
+    try:
+        config = settings.load()
+    except settings.SettingError as error:
+        print(f"error: {error}", flush=True)
+        return 1
+    logs.configure(config.log_level)
+    with tempfile.TemporaryDirectory(prefix="serve-", dir=memory_folder()) as run:
+        supervisor = Supervisor(Path(run), config)
+        try:
+            supervisor.start()
+            return supervisor.loop()
+        finally:
+            supervisor.stop()  # does nothing when all is stopped

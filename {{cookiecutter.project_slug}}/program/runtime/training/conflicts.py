@@ -1,0 +1,121 @@
+"""What hyperparameters cannot be together: booster, objective, tree method, metrics."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from runtime.training.chosen import Hyperparameters
+from runtime.training.parameters import CLASS_METRICS, CUT_METRICS, NUMBER_METRICS, XGBOOST_METRICS
+
+TREE_GROWERS = {"grow_colmaker", "grow_histmaker", "grow_quantile_histmaker"}
+UPDATERS = {
+    "gblinear": {"shotgun", "coord_descent"},
+    "update": {"refresh", "prune"},
+    "default": TREE_GROWERS | {"refresh", "prune", "sync"},
+}
+
+
+def hint(name: str, names: tuple[str, ...]) -> str:
+    """Return the nearest of `names` as a question, if any is near."""
+    near = difflib.get_close_matches(name, names, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _check_objective(chosen: Hyperparameters) -> list[str]:
+    objective, faults = chosen.objective, []
+    if objective.startswith("multi:") and "num_class" not in chosen.given:
+        faults.append(f"objective={objective} needs num_class")
+    if not objective.startswith("multi:") and "num_class" in chosen.given:
+        faults.append(f"num_class={chosen['num_class']} has no meaning with objective={objective}")
+    if objective == "reg:quantileerror" and "quantile_alpha" not in chosen.given:
+        faults.append("objective=reg:quantileerror needs quantile_alpha, such as 0.5")
+    names = chosen.given.get("label_names")
+    classes = chosen.given.get("num_class") or (2 if objective.startswith("binary:") else None)
+    if names and len(names) != classes:
+        faults.append(f"label_names has {len(names)} names for {classes or 'no'} classes")
+    score = chosen["base_score"] if objective.endswith(":logistic") else None
+    if score is not None and not 0 < score < 1:
+        faults.append(f"base_score={score} must lie between 0 and 1")
+    return faults
+
+
+def _check_booster(chosen: Hyperparameters) -> list[str]:
+    booster, faults = chosen["booster"], []
+    if booster == "gblinear":
+        used = [name for name in ("tree_method", "process_type", "num_parallel_tree")
+                if name in chosen.given]  # fmt: skip
+        faults += [f"{name} has no meaning with booster=gblinear" for name in used]
+    kind = "gblinear" if booster == "gblinear" else chosen["process_type"]
+    updaters = chosen.given.get("updater", [])
+    wrong = [name for name in updaters if name not in UPDATERS[kind]]
+    if wrong:
+        allowed = ", ".join(sorted(UPDATERS[kind]))
+        faults.append(f"updater={','.join(wrong)} cannot be used here; these can: {allowed}")
+    if len(TREE_GROWERS & set(updaters)) > 1 or (kind == "gblinear" and len(updaters) > 1):
+        faults.append(f"updater={','.join(updaters)} names more than one that builds the model")
+    if booster == "gblinear" and "early_stopping_rounds" in chosen.given:
+        faults.append("early_stopping_rounds cannot take a linear model back to its best round")
+    if chosen["process_type"] == "update":
+        faults.append("process_type=update needs an earlier model, which a training job has not")
+    return faults
+
+
+def _check_trees(chosen: Hyperparameters) -> list[str]:
+    method, faults = chosen["tree_method"], []
+    if method == "exact" and chosen["grow_policy"] == "lossguide":
+        faults.append("grow_policy=lossguide needs tree_method=hist or approx, not exact")
+    if method == "exact" and "max_leaves" in chosen.given:
+        faults.append("max_leaves needs tree_method=hist or approx, not exact")
+    if chosen["colsample_bynode"] < 1 and method == "exact":
+        faults.append("colsample_bynode needs tree_method=hist or approx, not exact")
+    if chosen["max_depth"] == 0 and method == "exact":
+        faults.append("max_depth=0 (no limit) needs tree_method=hist or approx, not exact")
+    if chosen["multi_strategy"] == "multi_output_tree" and method not in {"auto", "hist"}:
+        faults.append(f"multi_strategy=multi_output_tree needs tree_method=hist, not {method}")
+    if chosen["sampling_method"] == "gradient_based" and method not in {"auto", "hist"}:
+        faults.append(f"sampling_method=gradient_based needs tree_method=hist, not {method}")
+    if chosen["external_memory"] and not chosen.histogram:
+        faults.append("external_memory needs tree_method=hist and booster=gbtree or dart")
+    if chosen["external_memory"] and (chosen["_kfold"] or chosen.objective.startswith("rank:")):
+        faults.append("external_memory cannot be combined with _kfold or ranking")
+    return faults
+
+
+def _check_metrics(chosen: Hyperparameters) -> list[str]:
+    known = (*XGBOOST_METRICS, *CLASS_METRICS, *NUMBER_METRICS)
+    classifies = chosen.objective.startswith(("binary:", "multi:"))
+    faults = []
+    for metric in chosen.metrics:
+        name, _, cut = metric.partition("@")
+        if name not in known or (cut and name not in CUT_METRICS):
+            faults.append(f"eval_metric={metric} is not a metric{hint(name, known)}")
+        elif cut and not cut.removesuffix("-").replace(".", "", 1).isdigit():
+            faults.append(f"eval_metric={metric} needs a number after @")
+        elif name in CLASS_METRICS and not classifies:
+            faults.append(f"eval_metric={name} needs a binary: or multi: objective")
+        elif name in NUMBER_METRICS and not _single(chosen):
+            faults.append(f"eval_metric={name} needs an objective with one number a row")
+        elif name in {"f1_binary", "precision", "recall"} and (chosen["num_class"] or 2) > 2:
+            faults.append(f"eval_metric={name} is for two classes: use {name.split('_')[0]}_macro")
+        elif name in {"merror", "mlogloss"} and not chosen["num_class"]:
+            faults.append(f"eval_metric={name} needs a multi: objective")
+        elif name in {"aft-nloglik", "interval-regression-accuracy"} and (
+            chosen.objective != "survival:aft"
+        ):
+            faults.append(f"eval_metric={name} needs objective=survival:aft")
+    return faults
+
+
+def _single(chosen: Hyperparameters) -> bool:
+    """Whether the objective has a label and a prediction that is one number."""
+    quantiles = str(chosen["quantile_alpha"]).count(",")
+    return not quantiles and not chosen.objective.startswith(("multi:", "survival:aft"))
+
+
+CHECKS: tuple[Callable[[Hyperparameters], list[str]], ...] = (
+    _check_objective,
+    _check_booster,
+    _check_trees,
+    _check_metrics,
+)

@@ -1,0 +1,195 @@
+"""From the job's channels to XGBoost's matrices: reading, checks, and the choice of the matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+import features
+from runtime.formats.errors import FormatError
+from runtime.formats.files import files_of, iterate_channel, read_channel
+from runtime.formats.table import Table
+from runtime.job.configuration import Channel, Job
+from runtime.job.failures import UserError
+from runtime.training.chosen import Hyperparameters
+from runtime.training.external import Reader, densify, spill
+
+PROBE_ROWS = 256  # kept beside the model, for the parity check at load
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How channels are read: the format of those that name none, the job, a folder on disk."""
+
+    default_format: str
+    chosen: Hyperparameters
+    scratch: Path
+
+
+def channel_of(job: Job, name: str) -> Channel | None:
+    """Return the channel when this host has files in it. Raises UserError for Pipe mode."""
+    channel = job.channels.get(name)
+    if channel is None:
+        return None
+    if channel.input_mode == "Pipe":
+        raise UserError(
+            f"channel {name} uses Pipe mode, which XGBoost cannot read (it needs the data more "
+            "than once): set TrainingInputMode to File or FastFile"
+        )
+    return channel if files_of(channel.path) else None
+
+
+def fitted_of(job: Job) -> dict[str, Any] | None:
+    """Return what preprocessing learned (`features.fit`), from the channel `features` if any."""
+    channel = channel_of(job, "features")
+    if channel is None:
+        return None
+    path = channel.path / features.FITTED_FILE
+    try:
+        fitted = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UserError(f"channel features: {features.FITTED_FILE}: {problem}") from None
+    if not isinstance(fitted, dict):
+        raise UserError(f"channel features: {features.FITTED_FILE} holds no JSON object")
+    return fitted
+
+
+def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
+    """Read a channel; `like` is the training table whose columns it must have.
+
+    With external_memory the features are a file on disk. Raises UserError that names the channel,
+    and the file, row and column of the fault.
+    """
+
+    def arguments(num_features: int | None, index_base: int | None) -> dict[str, Any]:
+        return {
+            "path": channel.path,
+            "content_type": channel.content_type,
+            "default_format": source.default_format,
+            "csv_weights": bool(source.chosen["csv_weights"]),
+            "num_features": num_features,
+            "index_base": index_base,
+            "names": like.names if like is not None else None,
+        }
+
+    try:
+        if source.chosen["external_memory"]:
+            path = source.scratch / f"{channel.name}.float32"
+            table = spill(lambda *known: iterate_channel(**arguments(*known)), path, like)
+        elif like is not None:
+            table = read_channel(**arguments(like.features.shape[1], like.index_base))
+        else:
+            table = read_channel(**arguments(None, None))
+    except FormatError as fault:
+        raise UserError(f"channel {channel.name}: {fault}") from fault
+    if len(table) == 0:
+        raise UserError(f"channel {channel.name} holds no rows")
+    return table
+
+
+def transform(table: Table) -> Table:
+    """Return the table with the features of the model: `features.transform` of its columns."""
+    rows = table.features
+    if isinstance(rows, csr_matrix):
+        if features.VERSION == "identity" and not table.fitted:
+            return table
+        rows = densify(rows)
+    values, names = features.transform(rows, table.names, table.fitted)
+    if len(values) != len(rows):
+        raise UserError(f"features.transform made {len(values)} rows of {len(rows)}")
+    return dataclasses.replace(table, features=values, names=names)
+
+
+def sample(table: Table, seed: int) -> NDArray[np.float32]:
+    """Return at most PROBE_ROWS random rows of the model's features, float32, NaN where missing."""
+    size = min(PROBE_ROWS, len(table))
+    picked = np.random.default_rng(abs(seed)).choice(len(table), size, replace=False)
+    rows = transform(dataclasses.replace(table, features=table.features[np.sort(picked)])).features
+    return densify(rows) if isinstance(rows, csr_matrix) else np.array(rows, np.float32, order="C")
+
+
+def grouped(table: Table) -> Table:
+    """Return the table with the rows of each query together, as ranking objectives demand."""
+    ids = table.query_ids
+    if ids is None or (np.diff(ids) >= 0).all():
+        return table
+    log.info("note: rows are sorted by query id")
+    order = np.argsort(ids, kind="stable")
+    return dataclasses.replace(
+        table,
+        features=table.features[order],
+        labels=None if table.labels is None else table.labels[order],
+        weights=None if table.weights is None else table.weights[order],
+        query_ids=ids[order],
+    )
+
+
+def matrix(
+    table: Table,
+    chosen: Hyperparameters,
+    nthread: int,
+    ref: xgboost.DMatrix | None = None,
+    cache: Path | None = None,
+) -> xgboost.DMatrix:
+    """Return the table, with the features of the model, as XGBoost's matrix.
+
+    Histogram trees take a quantile matrix: a byte a cell, and the same model as a DMatrix gives.
+    `ref` is the training matrix of a validation matrix; `cache` is where one on disk has its pages.
+    """
+    missing = np.nan if chosen["missing"] is None else chosen["missing"]
+    quantiles = {"max_bin": int(chosen["max_bin"]), "ref": ref} if chosen.histogram else {}
+    common = {"missing": missing, "nthread": nthread, **quantiles}
+    if cache is not None:
+        reader = Reader(table, lambda block: _arguments(block, chosen), cache)
+        pages = xgboost.ExtMemQuantileDMatrix(reader, **common)
+        reader.release()
+        return pages
+    kind = xgboost.QuantileDMatrix if chosen.histogram else xgboost.DMatrix
+    return kind(**_arguments(grouped(table), chosen), **common)
+
+
+def _arguments(table: Table, chosen: Hyperparameters) -> dict[str, Any]:
+    """Return what XGBoost's matrices take of a table."""
+    table = transform(table)
+    ranking = chosen.objective.startswith("rank:")
+    arguments = {
+        "data": table.features,
+        "label": table.labels,
+        "weight": _query_weights(table) if ranking else table.weights,
+        "qid": table.query_ids if ranking else None,
+        "feature_names": usable(table.names),
+    }
+    return arguments | (_survival(table) if chosen.objective == "survival:aft" else {})
+
+
+def usable(names: tuple[str, ...] | None) -> list[str] | None:
+    """Return the names if XGBoost takes them: it refuses some characters. The manifest has all."""
+    return list(names) if names and not set("".join(names)) & set("[]<") else None
+
+
+def _query_weights(table: Table) -> NDArray[np.float32] | None:
+    """Ranking weighs queries, not rows: take the first row's weight of each query."""
+    if table.weights is None or table.query_ids is None:
+        return None
+    first = np.flatnonzero(np.r_[True, np.diff(table.query_ids) != 0])
+    return table.weights[first]
+
+
+def _survival(table: Table) -> dict[str, NDArray[np.float32] | None]:
+    """Bounds for survival:aft: a negative label is censored there, as survival:cox has it."""
+    if table.labels is None:
+        return {}
+    lower = np.abs(table.labels)
+    upper = np.where(table.labels < 0, np.float32(np.inf), lower)
+    return {"label": None, "label_lower_bound": lower, "label_upper_bound": upper}

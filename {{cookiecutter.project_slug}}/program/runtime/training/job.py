@@ -1,0 +1,106 @@
+"""A training job as a process: a child does the work, the parent tells how it ended.
+
+The parent imports no native library, so it lives to write the failure file when the child is
+killed for its memory, or when a lost peer makes XGBoost's collective abort the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import settings
+from runtime.job import logs, resources
+from runtime.job.failures import PlatformError, UserError
+from runtime.job.paths import Paths
+from runtime.training.ending import Stop, classify, fail
+
+PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job below SAGEMAKER_BASE_DIR; return the exit code of the container."""
+    if arguments and arguments[0] in {"-h", "--help"}:
+        from runtime.training.parameters import markdown
+
+        print(f"Train a model on the channels below /opt/ml. Hyperparameters:\n\n{markdown()}")
+        return 0
+    paths = Paths.from_environment()
+    try:
+        logs.configure(settings.load().log_level)
+    except settings.SettingError as problem:
+        logs.configure()
+        return fail(paths, UserError(str(problem)))
+    paths.failure.unlink(missing_ok=True)
+    os.environ.setdefault(resources.BLAS_THREADS, "1")  # those of XGBoost are enough
+    sys.stdout.flush()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _die_with(parent)
+        code = guarded(paths, work)
+        sys.stdout.flush()
+        os._exit(code)
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
+    return _ended(paths, os.waitpid(child, 0)[1])
+
+
+def work(paths: Paths) -> int:
+    """Do the job's work in this process; return its exit code."""
+    _import_xgboost()
+    from runtime.training import pipeline
+
+    return pipeline.run(paths, Stop())
+
+
+def _import_xgboost() -> None:
+    """Import XGBoost, in the child alone, without scikit-learn: its wrappers cost 50 MB."""
+    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+    import xgboost  # noqa: F401
+
+    if sys.modules["sklearn"] is None:
+        del sys.modules["sklearn"]  # features.py may want it
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def guarded(paths: Paths, task: Callable[[Paths], int]) -> int:
+    """Do the work; turn any exception into the failure file, a log line and an exit code."""
+    try:
+        return task(paths)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException as problem:
+        error = classify(problem)
+        if not isinstance(error, UserError):
+            log.error("%s", traceback.format_exc())
+        return fail(paths, error)
+
+
+def _ended(paths: Paths, status: int) -> int:
+    """Return the child's exit code; write the failure that a killed child could not write."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0 and (code == 0 or code == 128 + signal.SIGTERM or paths.failure.exists()):
+        return code
+    if code == -signal.SIGKILL:
+        return fail(
+            paths,
+            PlatformError(
+                "the training process was killed, most likely because the memory ran out: use an "
+                "instance with more, or the hyperparameter external_memory=true"
+            ),
+        )
+    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return fail(paths, PlatformError(f"the training process ended {how}; see the log"))

@@ -1,0 +1,167 @@
+"""What a training job leaves behind: the model and its manifest, parity, metrics, the report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+import features
+from runtime.formats.media import resolve
+from runtime.formats.table import Table
+from runtime.job import artifact
+from runtime.job.configuration import Job
+from runtime.job.failures import UserError
+from runtime.job.paths import Paths
+from runtime.training import data, report
+from runtime.training.chosen import Hyperparameters
+from runtime.training.fit import Fit, Matrices
+from settings import PROJECT, Settings
+
+PACKAGES = ("xgboost-cpu", "xgboost", "scikit-learn-intelex", "numpy", "scikit-learn")
+PARITY_SECONDS = 600
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the outputs say of the job besides the fit."""
+
+    paths: Paths
+    settings: Settings
+    chosen: Hyperparameters
+    input_format: str
+    columns: int  # of the data, before features.transform
+    names: tuple[str, ...] | None
+    index_base: int | None
+    fitted: dict[str, Any] | None
+    probe: NDArray[np.float32]
+
+    @property
+    def num_classes(self) -> int:
+        """1 for a number, 2 for a binary objective, else the class count."""
+        binary = self.chosen.objective.startswith("binary:")
+        return int(self.chosen["num_class"] or (2 if binary else 1))
+
+
+def context(
+    paths: Paths, settings: Settings, job: Job, chosen: Hyperparameters, train: Table
+) -> Context:
+    """Take from the training table what the outputs need of it."""
+    codec, _ = resolve(job.channels["train"].content_type, settings.input_format)
+    return Context(
+        paths=paths,
+        settings=settings,
+        chosen=chosen,
+        input_format=codec.name,
+        columns=train.features.shape[1],
+        names=train.names,
+        index_base=train.index_base,
+        fitted=train.fitted,
+        probe=data.sample(train, chosen["seed"]),
+    )
+
+
+def save_model(folder: Path, booster: xgboost.Booster, suffix: str = "") -> None:
+    """Write the model as UBJSON. Python writes the file: its error for a full disk is clear."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{artifact.MODEL_FILE}{suffix}").write_bytes(booster.save_raw("ubj"))
+
+
+def save_manifest(context: Context, engine: str | None, scores: dict[str, float]) -> None:
+    """Write the manifest that serving reads."""
+    installed = {entry.metadata["Name"].lower() for entry in metadata.distributions()}
+    versions = {name: metadata.version(name) for name in PACKAGES if name in installed}
+    names = context.chosen["label_names"]
+    artifact.Manifest(
+        feature_names=context.names,
+        num_columns=context.columns,
+        label_names=tuple(names) if names else None,
+        num_classes=context.num_classes,
+        objective=context.chosen.objective,
+        input_format=context.input_format,
+        index_base=context.index_base,
+        missing=context.chosen["missing"],
+        features_version=features.VERSION,
+        fitted_features=context.fitted,
+        engine=engine,
+        hyperparameters=context.chosen.given,
+        metrics=finite(scores),
+        versions={"python": platform.python_version(), **versions},
+    ).save(context.paths.model)
+
+
+def finite(scores: dict[str, float]) -> dict[str, float]:
+    """Leave out what JSON cannot hold: a metric may be NaN or infinite."""
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def measure_parity(context: Context) -> dict[str, Any]:
+    """Choose the engine for the saved model as serving will; write and return parity.json.
+
+    A process of its own does it: with one thread, as serving has, and out of this one's harm.
+    Raises UserError when ACCELERATION=require cannot be met.
+    """
+    mode, folder = context.settings.acceleration, context.paths.model
+    reason = "ACCELERATION=off"
+    if mode != "off":
+        missing = json.dumps(context.chosen["missing"])
+        command = [sys.executable, "-m", "runtime.training.parity", str(folder), mode, missing]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS)
+            if ended.returncode == 0:
+                found: dict[str, Any] = json.loads((folder / artifact.PARITY_FILE).read_text())
+                return found
+            reason = (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1]
+        except subprocess.TimeoutExpired:
+            reason = f"the parity check gave no answer within {PARITY_SECONDS} s"
+        log.warning("the parity check failed, serving will use XGBoost: %s", reason)
+    if mode == "require":
+        raise UserError(f"ACCELERATION=require, but this model cannot be accelerated: {reason}")
+    outcome = {"engine": "xgboost", "reason": reason}
+    (folder / artifact.PARITY_FILE).write_text(json.dumps(outcome, indent=2) + "\n")
+    return outcome
+
+
+def write(context: Context, trained: Fit, matrices: Matrices) -> None:
+    """Write every output of a fit: the model first, so that nothing after it can lose it."""
+    folder = context.paths.model
+    save_model(folder, trained.booster)
+    np.save(folder / artifact.PROBE_FILE, context.probe)
+    save_manifest(context, None, trained.scores)
+    parity = measure_parity(context)
+    save_manifest(context, parity.get("engine"), trained.scores)
+    log.info("engine for serving: %s (%s)", parity.get("engine"), parity.get("reason"))
+    summary = {
+        "best_iteration": trained.best,
+        "rounds": len(trained.history),
+        "metrics": finite(trained.scores),
+        "history": [finite(scores) for scores in trained.history],
+    }
+    context.paths.output_data.mkdir(parents=True, exist_ok=True)
+    (context.paths.output_data / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+    name, matrix = list(matrices.items())[-1]
+    predictions = trained.booster.predict(matrix)
+    facts = {
+        "project": PROJECT,
+        "objective": context.chosen.objective,
+        "num_classes": context.num_classes,
+        "label_names": context.chosen["label_names"],
+        "names": matrices["train"].feature_names or context.names,
+        "hyperparameters": context.chosen.given,
+    }
+    page = report.render(trained, name, matrix.get_label(), predictions, facts, parity)
+    (context.paths.output_data / "report.html").write_text(page, encoding="utf-8")
+    log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)

@@ -1,0 +1,185 @@
+"""The work of a training job, top to bottom: configuration, data, fit, outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import zlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import xgboost
+
+import features
+import settings
+from runtime.formats.table import Table
+from runtime.job import resources
+from runtime.job.configuration import Job, read_job
+from runtime.job.failures import UserError
+from runtime.job.paths import Paths
+from runtime.training import crossvalidation, data, labels, outputs, shards
+from runtime.training.checkpoints import VOLATILE, Checkpoints
+from runtime.training.chosen import Hyperparameters
+from runtime.training.cluster import Cluster
+from runtime.training.ending import Stop, abort, classify
+from runtime.training.environment import export
+from runtime.training.fit import Fit, Matrices, fit
+from runtime.training.hyperparameters import parse
+
+log = logging.getLogger(__name__)
+
+
+def run(paths: Paths, stop: Stop) -> int:
+    """Train the job below `paths` and write its outputs. Returns the exit code."""
+    options = settings.load()
+    job = read_job(paths)
+    chosen, notes = parse(job.hyperparameters, options.num_classes, cuda=_cuda())
+    for note in notes:
+        log.info("note: %s", note)
+    nthread = int(chosen["nthread"] or resources.cpu_count())
+    if chosen["booster"] == "gblinear" and "nthread" not in chosen.given:
+        nthread = 1  # linear updaters race between threads: no two runs are alike
+    export(job, paths, nthread)
+    with TemporaryDirectory(prefix="training-") as scratch:
+        work = Work(paths, options, job, chosen, nthread, stop, Path(scratch))
+        return alone(work) if len(job.resources.hosts) == 1 else together(work)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every step of the job needs."""
+
+    paths: Paths
+    settings: settings.Settings
+    job: Job
+    chosen: Hyperparameters
+    nthread: int
+    stop: Stop
+    scratch: Path  # on disk, for external memory
+
+
+def alone(work: Work) -> int:
+    """Train on one host."""
+    tables = read_tables(work)
+    if "train" not in tables:
+        raise UserError("channel train holds no data: it is required, and needs a file with rows")
+    context = context_of(work, tables)
+    if work.chosen["_kfold"]:
+        crossvalidation.run(context, tables, work.nthread)
+        return 0
+    trained, matrices = train(work, tables)
+    return finish(context, trained, matrices)
+
+
+def together(work: Work) -> int:
+    """Train on several hosts. Hosts without data drop out; the first of the others saves."""
+    if work.chosen["_kfold"]:
+        raise UserError("_kfold trains on one host: set InstanceCount to 1")
+    cluster = Cluster(work.job.resources, partial(abort, work.paths))
+    try:
+        tables = read_tables(work)
+        members = cluster.agree(shards.facts(tables))
+        code = 0
+        if cluster.me in members:
+            tables = shards.conform(tables, members)
+            context = context_of(work, tables)
+            with cluster.joined():
+                trained, matrices = train(work, tables)
+            if cluster.me == next(iter(members)):
+                code = finish(context, trained, matrices)
+        else:
+            log.info("no data on this host: it drops out")
+    except BaseException as problem:
+        cluster.leave(classify(problem))
+        raise
+    cluster.leave()
+    return code
+
+
+def train(work: Work, tables: dict[str, Table]) -> tuple[Fit, Matrices]:
+    """Build the matrices and fit; the tables are used up."""
+    checkpoints = checkpoints_of(work.job, work.chosen, tables)
+    matrices = build(work, tables)
+    work.stop.wait()
+    trained = fit(work.chosen, matrices, work.nthread, checkpoints, lambda: work.stop.requested)
+    digest = hashlib.sha256(trained.booster.save_raw("ubj")).hexdigest()
+    log.info("trained %d rounds; model sha256 %s", len(trained.history), digest)
+    return trained, matrices
+
+
+def _cuda() -> bool:
+    return bool(xgboost.build_info().get("USE_CUDA"))
+
+
+def read_tables(work: Work) -> dict[str, Table]:
+    """Read and check the channels train and validation; `features.transform` comes later."""
+    tables: dict[str, Table] = {}
+    fitted = data.fitted_of(work.job)
+    source = data.Source(work.settings.input_format, work.chosen, work.scratch)
+    for name in ("train", "validation"):
+        channel = data.channel_of(work.job, name)
+        if channel is not None and (name == "train" or "train" in tables):
+            table = data.read(channel, source, tables.get("train"))
+            labels.check(table, work.chosen, name)
+            log.info("channel %s: %d rows, %d columns", name, *table.features.shape)
+            tables[name] = dataclasses.replace(table, fitted=fitted)
+    if work.chosen["early_stopping_rounds"] and "validation" not in tables:
+        log.warning("no validation channel: early stopping reads the training metric")
+    return tables
+
+
+def context_of(work: Work, tables: dict[str, Table]) -> outputs.Context:
+    return outputs.context(work.paths, work.settings, work.job, work.chosen, tables["train"])
+
+
+def build(work: Work, tables: dict[str, Table]) -> Matrices:
+    """Turn every table into a matrix of the model's features; the tables are let go one by one."""
+    matrices: Matrices = {}
+    for name in list(tables):
+        cache = work.scratch / name if work.chosen["external_memory"] else None
+        ref = matrices.get("train")
+        matrices[name] = data.matrix(tables.pop(name), work.chosen, work.nthread, ref, cache)
+    return matrices
+
+
+def checkpoints_of(
+    job: Job, chosen: Hyperparameters, tables: dict[str, Table]
+) -> Checkpoints | None:
+    """Return the job's checkpoints, when it is configured to have them."""
+    if job.checkpoints is None:
+        return None
+    return Checkpoints(
+        folder=folder_of(job.checkpoints, job),
+        fingerprint=fingerprint(chosen, tables),
+        rounds=int(chosen["checkpoint_rounds"]),
+        seconds=float(chosen["checkpoint_seconds"]),
+    )
+
+
+def folder_of(base: Path, job: Job) -> Path:
+    """A folder for each host: all hosts of a job share one S3 prefix."""
+    return base / job.resources.current_host if len(job.resources.hosts) > 1 else base
+
+
+def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, Any]:
+    """Return what makes a checkpoint this job's: parameters, data, features and XGBoost."""
+    values: dict[str, Any] = {k: v for k, v in chosen.given.items() if k not in VOLATILE}
+    for name, table in tables.items():
+        crc = zlib.crc32(np.ascontiguousarray(table.labels).data) if table.labels is not None else 0
+        values[f"data of {name}"] = f"{table.features.shape}, labels {crc:08x}"
+    values |= {"features": features.VERSION, "fitted": tables["train"].fitted}
+    return values | {"xgboost": xgboost.__version__}
+
+
+def finish(context: outputs.Context, trained: Fit, matrices: Matrices) -> int:
+    """Write the outputs of a fit. A stopped job keeps its model only when it asked for that."""
+    if trained.stopped and not context.chosen["save_model_on_termination"]:
+        log.info("stopped after round %d; no model is saved", len(trained.history) - 1)
+        return 128 + 15
+    outputs.write(context, trained, matrices)
+    return 0
