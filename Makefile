@@ -18,7 +18,7 @@ test: lint $(VENV)/ready  ## everything that needs no container engine
 test-fast: $(VENV)/ready  ## the template alone: seconds
 	$(BIN)/python -m pytest -m "not container and not rendered"
 
-test-rendered: $(VENV)/ready  ## the checks and the tests of rendered projects
+test-rendered: $(VENV)/ready  ## the runtime's tests, and the checks and tests of rendered projects
 	$(BIN)/python -m pytest -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
@@ -27,6 +27,9 @@ test-container: $(VENV)/ready  ## build, train and serve every combination with 
 lint: $(VENV)/ready  ## check, never change
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format --check -q .
+
+readme: $(VENV)/ready  ## renew the tables of the rendered README from the code
+	cd tests/runtime && NUM_CLASSES='{{ cookiecutter.num_classes }}' ../../$(BIN)/python readme.py
 
 manifest: $(VENV)/ready  ## write down the files and modes of a rendered project
 	cd tests && ../$(BIN)/python -m rendering > manifest.new && mv manifest.new manifest.txt

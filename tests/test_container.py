@@ -165,12 +165,16 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize(("suite", "variables"), SUITES)
-def test_a_suite_of_the_project_holds_against_its_container(
-    project_python: Path, built: tuple[Path, str], suite: str, variables: dict[str, str]
+def test_a_suite_of_the_runtime_holds_against_a_container(
+    template: Path,
+    project_python: Path,
+    built: tuple[Path, str],
+    suite: str,
+    variables: dict[str, str],
 ) -> None:
     project, tag = built
-    variables = {**variables, "CONTRACT_IMAGE": tag}
-    run_module(project_python, project, "pytest", f"tests/{suite}", **variables)
+    variables = {**variables, "PROJECT_FOLDER": str(project), "CONTRACT_IMAGE": tag}
+    run_module(project_python, template / "tests/runtime", "pytest", suite, **variables)
 
 
 def size_of(tag: str) -> float:

@@ -1,4 +1,4 @@
-"""The project's own checks and tests, on the tree as it stands here and as users get it."""
+"""The tests of the runtime, and what a project checks and tests itself, here and rendered."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ ANSWERS = {
     "regression on libsvm": {"num_classes": "1", "input_format": "libsvm"},
     "ten classes in recordio": {"num_classes": "10", "input_format": "recordio-protobuf"},
 }
+# What depends on the answers; the rest of the runtime is the same code in every rendering.
+SUITES_OF_ANSWERS = ("test_settings.py", "test_readme.py", "test_sample.py", "test_smoke_test.py")
 CHECKS = {
     "lint": ["ruff", "check", "--no-cache"],
     "format": ["ruff", "format", "--check", "--no-cache"],
@@ -49,10 +51,10 @@ def test_the_tree_passes_its_checks_unrendered(
     run_module(project_python, template / PROJECT, *CHECKS[check])
 
 
-def test_the_tree_passes_its_tests_unrendered(project_python: Path, template: Path) -> None:
-    variables = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"}
-    arguments = ("pytest", "-p", "no:cacheprovider", "-m", "not slow")
-    last = run_module(project_python, template / PROJECT, *arguments, **variables)
+@pytest.mark.parametrize("which", ["not slow", "slow"])
+def test_the_runtime_passes_its_tests(project_python: Path, template: Path, which: str) -> None:
+    arguments = ("pytest", "-p", "no:cacheprovider", "-m", which)
+    last = run_module(project_python, template / "tests/runtime", *arguments)
     assert " passed" in last
 
 
@@ -66,14 +68,16 @@ def test_a_project_passes_its_checks_as_rendered(
 
 
 def test_a_project_passes_its_tests_as_rendered(project_python: Path, rendered: Path) -> None:
-    last = run_module(
-        project_python, rendered, "pytest", "-p", "no:cacheprovider", "-m", "not slow"
-    )
+    last = run_module(project_python, rendered, "pytest", "-p", "no:cacheprovider")
     assert " passed" in last
 
 
-def test_the_slow_tests_of_a_project_pass_too(project_python: Path, project: Path) -> None:
-    last = run_module(project_python, project, "pytest", "-p", "no:cacheprovider", "-m", "slow")
+def test_the_runtime_of_a_project_passes_tests_that_meet_its_answers(
+    project_python: Path, template: Path, rendered: Path
+) -> None:
+    arguments = ("pytest", "-p", "no:cacheprovider", *SUITES_OF_ANSWERS)
+    variables = {"PROJECT_FOLDER": str(rendered)}
+    last = run_module(project_python, template / "tests/runtime", *arguments, **variables)
     assert " passed" in last
 
 
