@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import settings
 from benchmarks import workload
 from benchmarks.paired import alternate, ratio
-from runtime.acceleration.threads import limit_onedal
+from runtime.acceleration.engines import limit_onedal
 from runtime.formats import Scores, decode, encode
 from runtime.inference import loading
 from runtime.inference.models import Model

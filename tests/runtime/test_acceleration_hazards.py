@@ -14,7 +14,7 @@ import xgboost
 
 from acceleration_models import Recipe, features, train
 from runtime import acceleration
-from runtime.acceleration import conversion, document, engines, isolation, lint, parity, probes
+from runtime.acceleration import comparison, conversion, document, engines, isolation, lint, probes
 
 pytest.importorskip("daal4py", reason="oneDAL is for x86-64 only").daalinit(1)
 FIVE = {"objective": "multi:softprob", "num_class": 5}
@@ -177,7 +177,7 @@ def test_the_parity_check_catches_a_conversion_that_takes_the_wrong_side_at_equa
     model = document.read(booster)
     engine = conversion.convert(model, reference)
     monkeypatch.undo()
-    results = parity.check(engine, booster, probes.cases(model, None, None), None)
+    results = comparison.check(engine, booster, probes.cases(model, None, None), None)
     assert not next(result for result in results if "thresholds" in result.case).ok
 
 

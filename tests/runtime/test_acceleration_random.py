@@ -11,7 +11,7 @@ import pytest
 import xgboost
 
 from runtime import acceleration
-from runtime.acceleration import isolation, parity
+from runtime.acceleration import comparison, isolation
 from runtime.acceleration.links import is_probability
 
 MODELS = int(os.environ.get("RANDOM_MODELS", "500"))
@@ -89,9 +89,11 @@ def test_random_models_answer_random_numbers_as_xgboost_does(
         fresh = np.concatenate([rows[:100], numbers(random, 133, rows.shape[1])])
         matrix = xgboost.DMatrix(fresh, nthread=1)
         absolute = is_probability(engine.objective)
-        gap = parity.difference(engine.predict(fresh), booster.predict(matrix), absolute=absolute)
+        gap = comparison.difference(
+            engine.predict(fresh), booster.predict(matrix), absolute=absolute
+        )
         margins = booster.predict(matrix, output_margin=True)
-        apart = parity.difference(engine.margins(fresh), margins, absolute=False)
+        apart = comparison.difference(engine.margins(fresh), margins, absolute=False)
         assert gap <= (1e-6 if absolute else 1e-5), (seed, parameters, choice.reason)
         assert apart <= 1e-5, (seed, parameters, choice.reason)
     print(f"\nserved by: {served}")

@@ -8,11 +8,10 @@
 Nothing here imports xgboost or daal4py at import time, so that `single_thread` comes first.
 """
 
+from runtime.acceleration.boosters import ModelFileError, load_booster
 from runtime.acceleration.choose import AccelerationError, Choice, choose
-from runtime.acceleration.engines import Engine
-from runtime.acceleration.loading import ModelFileError, load_booster
+from runtime.acceleration.engines import Engine, after_fork, single_thread
 from runtime.acceleration.shadow import ShadowChecker
-from runtime.acceleration.threads import after_fork, single_thread
 
 __all__ = [
     "AccelerationError",

@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.acceleration import conversion, document, isolation, lint, parity, probes, speed
-from runtime.acceleration.engines import Engine, Floats, OneDALEngine, XGBoostEngine
-from runtime.acceleration.threads import limit_onedal
+from runtime.acceleration import comparison, conversion, document, isolation, lint, probes
+from runtime.acceleration.engines import Engine, Floats, OneDALEngine, XGBoostEngine, limit_onedal
 from runtime.job.failures import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def choose(
             raise _Refusal("ACCELERATION=off")
         proven, base = _prove(reference, probe_rows, report)
         if measure:
-            report["speed"] = speed.compare(proven, reference, base)
+            report["speed"] = comparison.speed(proven, reference, base)
         engine, reason = proven, "oneDAL gives XGBoost's answers on every probe"
     except Exception as error:  # whatever goes wrong with oneDAL, XGBoost can still serve
         reason = str(error) if isinstance(error, _Refusal) else _unforeseen(error)
@@ -119,15 +118,15 @@ def _prove(
     limit_onedal()
     engine = conversion.convert(model, reference)
     cases = probes.cases(model, rows, reference.missing)
-    results = parity.check(engine, reference.booster, cases, reference.missing)
-    report["parity"] = parity.table(results)
+    results = comparison.check(engine, reference.booster, cases, reference.missing)
+    report["parity"] = comparison.table(results)
     report["largest_difference"] = max(result.prediction for result in results)
     if failed := [result for result in results if not result.ok]:
         raise _Refusal(
             f"oneDAL differs from XGBoost on {failed[0].case!r}: predictions by "
             f"{failed[0].prediction:.3g}, margins by {failed[0].margin:.3g}"
         )
-    report["contributions"] = parity.check_contributions(engine, reference, cases[0][1])
+    report["contributions"] = comparison.check_contributions(engine, reference, cases[0][1])
     engine.shap = report["contributions"]["engine"] == engine.name
     return engine, cases[0][1]
 

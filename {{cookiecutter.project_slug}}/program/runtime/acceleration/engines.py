@@ -2,11 +2,17 @@
 
 Every method takes float32 rows [rows, features] where NaN (and the model's own missing value)
 means missing, and raises ValueError for another number of columns. Answers are float32.
+
+Both have one thread, everywhere, from the start: XGBoost with several OpenMP threads in a parent
+hangs in the child after a fork, and so does oneDAL with a large batch. Workers are processes, so
+one thread each loses nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.acceleration.links import LINKS
+from runtime.job import resources
 
 if TYPE_CHECKING:
     import xgboost
@@ -173,3 +180,23 @@ def checked(rows: Floats, engine: XGBoostEngine | OneDALEngine) -> Floats:
     if engine.missing is not None:
         rows = np.where(rows == np.float32(engine.missing), np.float32(np.nan), rows)
     return rows
+
+
+def single_thread() -> None:
+    """Give every numeric library one thread. They read this once: call before the imports."""
+    for variable in resources.THREADS:
+        os.environ[variable] = "1"
+    limit_onedal()
+
+
+def limit_onedal() -> None:
+    """Bypass oneDAL's own thread pool, which OMP_NUM_THREADS does not reach."""
+    if "daal4py" in sys.modules:
+        sys.modules["daal4py"].daalinit(1)
+
+
+def after_fork(engine: Engine) -> None:
+    """Prepare a worker: one thread again, then a prediction on both code paths, 1 and 32 rows."""
+    limit_onedal()
+    for count in (1, 32):
+        engine.predict(np.zeros((count, engine.num_features), np.float32))

@@ -44,10 +44,10 @@ def rehearse(booster: xgboost.Booster, time_limit: float = TIME_LIMIT) -> str:
 
 def main() -> None:
     """Convert the model on standard input and predict its probe rows."""
-    from runtime.acceleration import conversion, document, probes, threads
-    from runtime.acceleration.engines import XGBoostEngine
+    from runtime.acceleration import conversion, document, probes
+    from runtime.acceleration.engines import XGBoostEngine, single_thread
 
-    threads.single_thread()
+    single_thread()
     import daal4py
     import xgboost
 

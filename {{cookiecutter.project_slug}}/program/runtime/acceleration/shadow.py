@@ -8,9 +8,9 @@ import random
 import threading
 from dataclasses import dataclass
 
+from runtime.acceleration.comparison import difference
 from runtime.acceleration.engines import Engine, Floats
 from runtime.acceleration.links import is_probability
-from runtime.acceleration.parity import difference
 
 QUEUE = 64  # requests that may wait; more are dropped and counted, never waited for
 

@@ -12,7 +12,7 @@ import xgboost
 
 from acceleration_models import Recipe, train
 from runtime import acceleration
-from runtime.acceleration import loading
+from runtime.acceleration import boosters
 
 BINARY = Recipe("", {"objective": "binary:logistic"}, "binary")
 
@@ -132,6 +132,6 @@ def test_even_then_only_objects_of_xgboost_are_built(
 
 
 def test_the_version_is_not_guessed_where_there_is_none() -> None:
-    assert loading._version(b'"learner":{}}') is None
-    assert loading._version(b"version[") is None
-    assert loading._version(b'"version":[1,7,6]}') == (1, 7)
+    assert boosters._version(b'"learner":{}}') is None
+    assert boosters._version(b"version[") is None
+    assert boosters._version(b'"version":[1,7,6]}') == (1, 7)
