@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from runtime.training.links import PORT, Hub, Message, connect
+from runtime.training.peers import PORT, Hub, Message, connect
 from training_job import Job, csv_text, labels_for, numbers
 
 ROWS = 1800
@@ -264,8 +264,8 @@ def test_a_first_host_that_cannot_decide_tells_all(monkeypatch: pytest.MonkeyPat
     def decide(facts: Message) -> Message:
         raise RuntimeError("no port is free")
 
-    monkeypatch.setattr("runtime.training.links.BEAT_SECONDS", 60)
-    monkeypatch.setattr("runtime.training.links.SILENCE_SECONDS", 5)
+    monkeypatch.setattr("runtime.training.peers.BEAT_SECONDS", 60)
+    monkeypatch.setattr("runtime.training.peers.SILENCE_SECONDS", 5)
     Hub("127.0.0.98", ("one", "two"), decide)
     links = [connect("127.0.0.98") for _ in range(2)]
     for name, link in zip(("one", "two"), links, strict=True):

@@ -24,7 +24,7 @@ import xgboost
 from locations import PROGRAM
 from runtime.job import logs
 from runtime.job.paths import Paths
-from runtime.training.job import guarded, work
+from runtime.training.process import guarded, work
 
 COLUMNS = 6
 

@@ -14,12 +14,12 @@ from xgboost.core import XGBoostError
 from xgboost.tracker import RabitTracker
 
 from runtime.job import failures
-from runtime.job.configuration import Resources
+from runtime.job.description import Hosts
 from runtime.job.failures import AlgorithmError, ContainerError, PlatformError, UserError
 from runtime.training.ending import classify
-from runtime.training.links import SILENCE_SECONDS, Hub, Link, Message, connect
+from runtime.training.peers import SILENCE_SECONDS, Connection, Hub, Message, connect
 
-DAY_SECONDS = 24 * 3600  # for XGBoost's own time limit: links notice a lost host much sooner
+DAY_SECONDS = 24 * 3600  # for XGBoost's own limit: connections notice a lost host much sooner
 LEAVE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ Abort = Callable[[ContainerError], None]
 class Cluster:
     """All hosts of the job, seen from this one. `abort` ends the process with an error."""
 
-    def __init__(self, resources: Resources, abort: Abort) -> None:
-        self.me, self.hosts = resources.current_host, resources.hosts
+    def __init__(self, hosts: Hosts, abort: Abort) -> None:
+        self.me, self.hosts = hosts.current, hosts.names
         self._abort = abort
         self._tracker: RabitTracker | None = None
         self._answer: Message = {}
@@ -39,13 +39,13 @@ class Cluster:
         self._hub: Hub | None = None
         if self.me == self.hosts[0]:
             self._hub = Hub(socket.gethostbyname(self.me), self.hosts, self._decide)
-        self._link: Link = connect(self.hosts[0])
-        self._link.send({"host": self.me})
+        self._connection: Connection = connect(self.hosts[0])
+        self._connection.send({"host": self.me})
         threading.Thread(target=self._listen, daemon=True).start()
 
     def agree(self, facts: Message) -> dict[str, Message]:
         """Tell the others what this host has read; return the facts of those that have rows."""
-        self._link.send({"facts": facts})
+        self._connection.send({"facts": facts})
         self._answered.wait()
         if "refused" in self._answer:
             raise UserError(self._answer["refused"])
@@ -65,19 +65,21 @@ class Cluster:
                 yield
         except XGBoostError as problem:
             if isinstance(classify(problem), PlatformError):
-                time.sleep(SILENCE_SECONDS + 5)  # for the link to tell which host was lost, and end
+                time.sleep(
+                    SILENCE_SECONDS + 5
+                )  # the connection tells which host was lost, and ends
             raise
 
     def leave(self, error: ContainerError | None = None) -> None:
         """Say that this host is done, or why it failed; the first host waits for the others."""
         self._leaving = True
         failed = [type(error).__name__, str(error)] if error else None
-        self._link.send({"failed": failed} if failed else {"done": 1})
+        self._connection.send({"failed": failed} if failed else {"done": 1})
         if self._hub:
             self._hub.wait(LEAVE_SECONDS if error else DAY_SECONDS)
 
     def _listen(self) -> None:
-        for message in self._link.messages():
+        for message in self._connection.messages():
             if "answer" in message:
                 self._answer = message["answer"]
                 self._answered.set()

@@ -14,14 +14,14 @@ from scipy.sparse import csr_matrix, vstack
 from runtime.formats.table import Table
 from runtime.job import artifact
 from runtime.job.failures import UserError
-from runtime.training import data, metrics, outputs
+from runtime.training import data, metrics, results
 from runtime.training.fit import fit, line
 
 Array = NDArray[Any]
 log = logging.getLogger(__name__)
 
 
-def run(context: outputs.Context, tables: dict[str, Table], nthread: int) -> None:
+def run(context: results.Context, tables: dict[str, Table], nthread: int) -> None:
     """Train a model a fold on all channels together, and score each on the fold it has not seen.
 
     Writes xgboost-model-0, -1, ..., the manifest, metrics.json and predictions.csv: for a number
@@ -40,23 +40,23 @@ def run(context: outputs.Context, tables: dict[str, Table], nthread: int) -> Non
         inside = data.matrix(rows(table, train), chosen, nthread)
         outside = data.matrix(rows(table, held), chosen, nthread, inside)
         trained = fit(chosen, {"train": inside, "validation": outside}, nthread)
-        outputs.save_model(context.paths.model, trained.booster, f"-{number}")
+        results.save_model(context.paths.model, trained.booster, f"-{number}")
         scores.append(trained.scores)
         for row, prediction in zip(held, trained.booster.predict(outside), strict=True):
             out_of_fold[row].append(prediction)
     mean = {key: float(np.mean([fold[key] for fold in scores])) for key in scores[0]}
     print(line(chosen["num_round"], mean), flush=True)
     np.save(context.paths.model / artifact.PROBE_FILE, context.probe)
-    outputs.save_manifest(context, None, mean)
+    results.save_manifest(context, None, mean)
     folder = context.paths.output_data
     folder.mkdir(parents=True, exist_ok=True)
     predictions = summarise(np.array(out_of_fold), chosen.objective)
     np.savetxt(folder / "predictions.csv", np.c_[table.labels, predictions], "%f", ",")
-    summary = {"metrics": outputs.finite(mean), "folds": [outputs.finite(fold) for fold in scores]}
+    summary = {"metrics": results.finite(mean), "folds": [results.finite(fold) for fold in scores]}
     (folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
-def _splits(context: outputs.Context, table: Table) -> list[tuple[Array, Array]]:
+def _splits(context: results.Context, table: Table) -> list[tuple[Array, Array]]:
     from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold  # 50 MB
 
     chosen, labels = context.chosen, table.labels

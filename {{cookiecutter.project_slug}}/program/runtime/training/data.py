@@ -18,7 +18,7 @@ import features
 from runtime.formats.errors import FormatError
 from runtime.formats.files import files_of, iterate_channel, read_channel
 from runtime.formats.table import Table
-from runtime.job.configuration import Channel, Job
+from runtime.job.description import Channel, Job
 from runtime.job.failures import UserError
 from runtime.training.chosen import Hyperparameters
 from runtime.training.external import Reader, densify, spill

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 
-from runtime.job.configuration import Job
+from runtime.job.description import Job
 from runtime.job.paths import Paths
 
 
 def variables(job: Job, paths: Paths, num_cpus: int) -> dict[str, str]:
     """Return the variables that describe the job."""
-    hosts = job.resources
+    hosts = job.hosts
     values: dict[str, object] = {
         "SM_MODEL_DIR": str(paths.model),
         "SM_OUTPUT_DIR": str(paths.output_data.parent),
@@ -23,8 +23,8 @@ def variables(job: Job, paths: Paths, num_cpus: int) -> dict[str, str]:
         "SM_INPUT_CONFIG_DIR": str(paths.config),
         "SM_CHANNELS": sorted(job.channels),
         "SM_HPS": job.hyperparameters,
-        "SM_HOSTS": list(hosts.hosts),
-        "SM_CURRENT_HOST": hosts.current_host,
+        "SM_HOSTS": list(hosts.names),
+        "SM_CURRENT_HOST": hosts.current,
         "SM_CURRENT_INSTANCE_TYPE": hosts.instance_type or "",
         "SM_NETWORK_INTERFACE_NAME": hosts.network_interface,
         "SM_NUM_CPUS": num_cpus,

@@ -1,4 +1,4 @@
-"""The work of a training job, top to bottom: configuration, data, fit, outputs."""
+"""The work of a training job, top to bottom: configuration, data, fit, results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import features
 import settings
 from runtime.formats.table import Table
 from runtime.job import resources
-from runtime.job.configuration import Job, read_job
+from runtime.job.description import Job, read_job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
-from runtime.training import crossvalidation, data, labels, outputs, shards
+from runtime.training import crossvalidation, data, labels, results, shards
 from runtime.training.checkpoints import VOLATILE, Checkpoints
 from runtime.training.chosen import Hyperparameters
 from runtime.training.cluster import Cluster
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def run(paths: Paths, stop: Stop) -> int:
-    """Train the job below `paths` and write its outputs. Returns the exit code."""
+    """Train the job below `paths` and write its results. Returns the exit code."""
     options = settings.load()
     job = read_job(paths)
     chosen, notes = parse(job.hyperparameters, options.num_classes, cuda=_cuda())
@@ -47,7 +47,7 @@ def run(paths: Paths, stop: Stop) -> int:
     export(job, paths, nthread)
     with TemporaryDirectory(prefix="training-") as scratch:
         work = Work(paths, options, job, chosen, nthread, stop, Path(scratch))
-        return alone(work) if len(job.resources.hosts) == 1 else together(work)
+        return alone(work) if len(job.hosts.names) == 1 else together(work)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def together(work: Work) -> int:
     """Train on several hosts. Hosts without data drop out; the first of the others saves."""
     if work.chosen["_kfold"]:
         raise UserError("_kfold trains on one host: set InstanceCount to 1")
-    cluster = Cluster(work.job.resources, partial(abort, work.paths))
+    cluster = Cluster(work.job.hosts, partial(abort, work.paths))
     try:
         tables = read_tables(work)
         members = cluster.agree(shards.facts(tables))
@@ -133,8 +133,8 @@ def read_tables(work: Work) -> dict[str, Table]:
     return tables
 
 
-def context_of(work: Work, tables: dict[str, Table]) -> outputs.Context:
-    return outputs.context(work.paths, work.settings, work.job, work.chosen, tables["train"])
+def context_of(work: Work, tables: dict[str, Table]) -> results.Context:
+    return results.context(work.paths, work.settings, work.job, work.chosen, tables["train"])
 
 
 def build(work: Work, tables: dict[str, Table]) -> Matrices:
@@ -163,7 +163,7 @@ def checkpoints_of(
 
 def folder_of(base: Path, job: Job) -> Path:
     """A folder for each host: all hosts of a job share one S3 prefix."""
-    return base / job.resources.current_host if len(job.resources.hosts) > 1 else base
+    return base / job.hosts.current if len(job.hosts.names) > 1 else base
 
 
 def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, Any]:
@@ -176,10 +176,10 @@ def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, 
     return values | {"xgboost": xgboost.__version__}
 
 
-def finish(context: outputs.Context, trained: Fit, matrices: Matrices) -> int:
-    """Write the outputs of a fit. A stopped job keeps its model only when it asked for that."""
+def finish(context: results.Context, trained: Fit, matrices: Matrices) -> int:
+    """Write the results of a fit. A stopped job keeps its model only when it asked for that."""
     if trained.stopped and not context.chosen["save_model_on_termination"]:
         log.info("stopped after round %d; no model is saved", len(trained.history) - 1)
         return 128 + 15
-    outputs.write(context, trained, matrices)
+    results.write(context, trained, matrices)
     return 0

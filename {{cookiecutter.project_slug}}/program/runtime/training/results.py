@@ -21,7 +21,7 @@ import features
 from runtime.formats.media import resolve
 from runtime.formats.table import Table
 from runtime.job import artifact
-from runtime.job.configuration import Job
+from runtime.job.description import Job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 from runtime.training import data, report
@@ -118,7 +118,14 @@ def measure_parity(context: Context) -> dict[str, Any]:
     reason = "ACCELERATION=off"
     if mode != "off":
         missing = json.dumps(context.chosen["missing"])
-        command = [sys.executable, "-m", "runtime.training.parity", str(folder), mode, missing]
+        command = [
+            sys.executable,
+            "-m",
+            "runtime.training.choose_engine",
+            str(folder),
+            mode,
+            missing,
+        ]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS)
             if ended.returncode == 0:

@@ -1,4 +1,4 @@
-"""`python -m runtime.training.parity FOLDER MODE MISSING`: choose the engine for a saved model.
+"""`python -m runtime.training.choose_engine FOLDER MODE MISSING`: choose a saved model's engine.
 
 Writes the report of the choice beside the model. Runs as a process of its own, because OpenMP and
 oneDAL must have one thread, as in serving, before they are imported.

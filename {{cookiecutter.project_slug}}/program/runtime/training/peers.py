@@ -25,7 +25,7 @@ Message = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-class Link:
+class Connection:
     """A connection that carries JSON lines. An empty object is a heartbeat."""
 
     def __init__(self, wire: socket.socket) -> None:
@@ -53,14 +53,14 @@ class Link:
                     if message := json.loads(line):
                         yield message
         except (OSError, ValueError) as problem:
-            log.debug("link: %s", problem)
+            log.debug("connection: %s", problem)
 
     def _beat(self) -> None:
         while self.send({}):
             time.sleep(BEAT_SECONDS)
 
 
-def connect(host: str) -> Link:
+def connect(host: str) -> Connection:
     """Connect to the first host, whose name and port may come minutes late.
 
     Raises OSError when that takes longer than JOIN_SECONDS.
@@ -68,7 +68,7 @@ def connect(host: str) -> Link:
     deadline = time.monotonic() + JOIN_SECONDS
     while True:
         try:
-            return Link(socket.create_connection((host, PORT), SILENCE_SECONDS))
+            return Connection(socket.create_connection((host, PORT), SILENCE_SECONDS))
         except OSError as problem:
             if time.monotonic() > deadline:
                 raise OSError(f"host {host} does not answer: {problem}") from problem
@@ -85,7 +85,7 @@ class Hub:
         self, address: str, hosts: tuple[str, ...], decide: Callable[[Message], Message]
     ) -> None:
         self._hosts, self._decide = hosts, decide
-        self._links: dict[str, Link] = {}
+        self._connections: dict[str, Connection] = {}
         self._facts: Message = {}
         self._finished: set[str] = set()
         self._failure: Message = {}
@@ -105,18 +105,18 @@ class Hub:
     def _accept(self) -> None:
         while True:
             wire, _ = self._server.accept()
-            threading.Thread(target=self._attend, args=(Link(wire),), daemon=True).start()
+            threading.Thread(target=self._attend, args=(Connection(wire),), daemon=True).start()
 
-    def _attend(self, link: Link) -> None:
+    def _attend(self, connection: Connection) -> None:
         """Serve one host until it is done or lost."""
         host = ""
-        for message in link.messages():
+        for message in connection.messages():
             with self._change:
                 if "host" in message:
                     host = message["host"]
-                    self._links[host] = link
+                    self._connections[host] = connection
                     if self._failure:
-                        link.send(self._failure)
+                        connection.send(self._failure)
                 elif "facts" in message:
                     self._facts[host] = message["facts"]
                     if len(self._facts) == len(self._hosts):
@@ -151,12 +151,12 @@ class Hub:
             self._tell(self._failure)
 
     def _tell(self, message: Message) -> None:
-        for link in self._links.values():
-            link.send(message)
+        for connection in self._connections.values():
+            connection.send(message)
 
     def _report_absent(self) -> None:
         with self._change:
-            absent = [host for host in self._hosts if host not in self._links]
+            absent = [host for host in self._hosts if host not in self._connections]
             if absent:
                 text = f"{', '.join(absent)} did not join within {JOIN_SECONDS:g} s"
                 self._fail("PlatformError", text)

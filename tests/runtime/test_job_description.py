@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.job.configuration import Resources, read_job
+from runtime.job.description import Hosts, read_job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 
@@ -57,7 +57,7 @@ def test_a_complete_job_is_read(paths: Paths) -> None:
     assert channel.path == paths.data / "train"
     assert (channel.content_type, channel.input_mode) == ("text/csv", "Pipe")
     assert (channel.distribution, channel.record_wrapper) == ("ShardedByS3Key", "RecordIO")
-    assert job.resources == Resources("algo-2", ("algo-1", "algo-2"), "eth1", "ml.m5.xlarge")
+    assert job.hosts == Hosts("algo-2", ("algo-1", "algo-2"), "eth1", "ml.m5.xlarge")
     assert job.checkpoints == Path("/opt/ml/checkpoints")
 
 
@@ -65,7 +65,7 @@ def test_without_any_file_the_job_is_the_platforms_default(paths: Paths) -> None
     job = read_job(paths)
     assert job.hyperparameters == {}
     assert job.channels == {}
-    assert job.resources == Resources()
+    assert job.hosts == Hosts()
     assert job.checkpoints is None
 
 
@@ -95,7 +95,7 @@ def test_values_that_are_no_strings_become_their_json(paths: Paths) -> None:
 
 def test_the_first_host_stands_in_for_a_missing_current_host(paths: Paths) -> None:
     write(paths, "resourceconfig", {"hosts": ["algo-2", "algo-1"]})
-    assert read_job(paths).resources.current_host == "algo-1"
+    assert read_job(paths).hosts.current == "algo-1"
 
 
 @pytest.mark.parametrize(

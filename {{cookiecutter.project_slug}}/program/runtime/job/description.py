@@ -27,11 +27,11 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """The hosts of the job; `hosts` is sorted, so every host names the same first one."""
+class Hosts:
+    """The hosts of the job; `names` is sorted, so every host names the same first one."""
 
-    current_host: str = "localhost"
-    hosts: tuple[str, ...] = ("localhost",)
+    current: str = "localhost"
+    names: tuple[str, ...] = ("localhost",)
     network_interface: str = "eth0"
     instance_type: str | None = None
 
@@ -42,7 +42,7 @@ class Job:
 
     hyperparameters: dict[str, str]
     channels: dict[str, Channel]
-    resources: Resources
+    hosts: Hosts
     checkpoints: Path | None
 
 
@@ -84,8 +84,8 @@ def read_job(paths: Paths) -> Job:
         inputs = {entry.name: {} for entry in sorted(paths.data.iterdir()) if entry.is_dir()}
     resources = _load(paths.config / "resourceconfig.json")
     checkpoint = _load(paths.config / "checkpointconfig.json")
-    defaults = Resources()
-    hosts = tuple(sorted(resources.get("hosts") or defaults.hosts))
+    defaults = Hosts()
+    hosts = tuple(sorted(resources.get("hosts") or defaults.names))
     local = checkpoint.get("LocalPath")
     return Job(
         hyperparameters={
@@ -95,9 +95,9 @@ def read_job(paths: Paths) -> Job:
         channels={
             name: _channel(name, entry or {}, paths.data / name) for name, entry in inputs.items()
         },
-        resources=Resources(
-            current_host=resources.get("current_host") or hosts[0],
-            hosts=hosts,
+        hosts=Hosts(
+            current=resources.get("current_host") or hosts[0],
+            names=hosts,
             network_interface=resources.get("network_interface_name") or defaults.network_interface,
             instance_type=resources.get("current_instance_type"),
         ),
