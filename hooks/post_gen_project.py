@@ -1,38 +1,81 @@
-"""Check the rendered project, mend what a download or a checkout may have spoilt, and prove it.
+"""Check the rendered project, restore the modes that a zip download drops, and prove it.
 
 The proof itself is the project's own smoke_test.py, run as a child: it stays with the project, so
 that anyone can repeat it. Standard library only, Python 3.9 and up; the answers arrive as in
-pre_gen_project.py. Running it again (cruft does at every update) changes nothing that is in order.
+pre_gen_project.py. Only the template's own files are touched and judged: rendering over a project
+(--overwrite-if-exists) leaves the user's alone, whatever they hold.
 """
 
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ANSWERS = r"""{{ cookiecutter | tojson }}"""
 
 # {% raw %}
-REQUIRED = (
+# tests/manifest.txt, but for program/runtime, where every file is the template's.
+FILES = (
+    ".dockerignore",
+    ".gitattributes",
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    ".pre-commit-config.yaml",
     "Dockerfile",
+    "LICENSE",
+    "Makefile",
     "README.md",
-    "pyproject.toml",
-    "requirements.txt",
-    "smoke_test.py",
+    "deploy/README.md",
+    "deploy/__init__.py",
+    "deploy/__main__.py",
+    "deploy/aws.py",
+    "deploy/configuration.py",
+    "deploy/hosting.py",
+    "deploy/images.py",
+    "deploy/inventory.py",
+    "deploy/jobs.py",
+    "deploy/lambda/handler.py",
+    "deploy/lambda/template.yaml",
+    "deploy/pipeline/__init__.py",
+    "deploy/pipeline/definition.json",
+    "deploy/pipeline/endpoint.yaml",
+    "deploy/pipeline/evaluate.py",
+    "deploy/pipeline/preprocess.py",
+    "deploy/requests.json",
+    "deploy/roles.yaml",
+    "metric_definitions.json",
+    "program/features.py",
+    "program/gunicorn.conf.py",
     "program/nginx.conf",
     "program/predictor.py",
+    "program/runtime/__init__.py",
     "program/serve",
     "program/settings.py",
     "program/train",
     "program/wsgi.py",
+    "pyproject.toml",
+    "requirements-deploy.txt",
+    "requirements-dev.txt",
+    "requirements-gpu.txt",
+    "requirements-parquet.txt",
+    "requirements.in",
+    "requirements.txt",
+    "sample/backends.py",
+    "sample/expected.py",
+    "sample/load.py",
+    "sample/make_sample.py",
+    "smoke_test.py",
+    "tests/test_features.py",
 )
+RUNTIME = "program/runtime"
 EXECUTABLE = ("program/serve", "program/train")
 CACHES = ("__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache")
-NOT_OURS = (*CACHES, ".git", ".venv", "build", "node_modules")
 TAG = re.compile(r"\{\{-?\s*cookiecutter\b|\{%-?\s*(if|for|endif|endfor|include|raw|endraw)\b")
 OLDEST_PYTHON = (3, 11)  # of the programs; the hook and smoke_test.py may run in an older one
 ANSWER_SECONDS = 10  # for `docker info`: a daemon that is down says so at once, a wedged one never
@@ -41,20 +84,19 @@ LOG = "smoke-test.log"
 
 
 def project_files(root):
-    """Return the project's own files, sorted: no caches, environments or repository data."""
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in NOT_OURS)
-        found += [Path(folder, name) for name in sorted(names)]
-    return found
+    """Return the template's files in the project, sorted: no caches, and nothing of the user's."""
+    found = {root / name for name in FILES}
+    for path in (root / RUNTIME).rglob("*"):
+        if not set(CACHES).intersection(path.relative_to(root).parts):
+            found.add(path)
+    return sorted(path for path in found if path.is_file())
 
 
 def remove_caches(root):
     """Delete what tools left behind in a checkout of the template, and cookiecutter copied."""
-    for folder, folders, _ in os.walk(root):
-        for name in set(CACHES).intersection(folders):
-            shutil.rmtree(Path(folder, name), ignore_errors=True)
-        folders[:] = [name for name in folders if name not in NOT_OURS]
+    for folder in {root, *(path.parent for path in project_files(root))}:
+        for name in CACHES:
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def read_text(path):
@@ -66,25 +108,20 @@ def read_text(path):
         return None
 
 
-def repair(files):
-    """Give text files LF endings, and scripts their mode; return the files that were mended.
+def restore_modes(files):
+    """Make scripts executable; return those that were not.
 
-    A checkout on Windows brings CRLF, a zip download drops the executable bit: either one ends in
-    `exec: "train": executable file not found`, the failure of such images that is reported most.
+    A zip download drops the bit, which ends in `exec: "train": executable file not found`, the
+    failure of such images that is reported most. Line endings are cookiecutter's: `_new_lines`.
     """
-    mended = []
+    restored = []
     for path in files:
-        text = read_text(path)
-        if text is None:
-            continue
-        if "\r\n" in text:
-            path.write_bytes(text.replace("\r\n", "\n").encode("utf-8"))
-            mended.append(path)
         mode = path.stat().st_mode
-        if text.startswith("#!") and os.name != "nt" and mode & 0o111 != 0o111:
+        is_script = (read_text(path) or "").startswith("#!")
+        if is_script and os.name != "nt" and mode & 0o111 != 0o111:
             path.chmod(stat.S_IMODE(mode) | 0o111)
-            mended.append(path)
-    return sorted(set(mended))
+            restored.append(path)
+    return restored
 
 
 def file_fault(path):
@@ -104,8 +141,8 @@ def file_fault(path):
 
 
 def structure_faults(root, files):
-    """Return every fault of the rendered tree, one line each."""
-    found = [f"{name} is missing" for name in REQUIRED if not (root / name).is_file()]
+    """Return every fault of the rendered tree, one per line."""
+    found = [f"{name} is missing" for name in sorted(FILES) if not (root / name).is_file()]
     for name in EXECUTABLE:
         if os.name != "nt" and (root / name).is_file() and not os.access(root / name, os.X_OK):
             found.append(f"{name} is not executable")
@@ -115,6 +152,22 @@ def structure_faults(root, files):
             if fault:
                 found.append(f"{path.relative_to(root).as_posix()} {fault}")
     return found
+
+
+def is_temporary(root, answers):
+    """Return whether cruft renders only to compare: for `cruft update` and `cruft diff`.
+
+    It renders in a new folder of Python's tempfile, tmpXXXXXXXX/PROJECT, without the `_output_dir`
+    that the command `cookiecutter` adds to the answers. Whatever a proof left there would show up
+    as a change of the template.
+    """
+    place = root.resolve().parent
+    made_by_tempfile = re.fullmatch(r"tmp\w{8}", place.name) is not None
+    return (
+        made_by_tempfile
+        and place.parent == Path(tempfile.gettempdir()).resolve()
+        and "_output_dir" not in answers
+    )
 
 
 def docker_fault():
@@ -153,7 +206,7 @@ def reason(code, root):
     errors = re.findall(r"^error: (.+)", text, re.MULTILINE)
     if errors:
         return errors[-1].strip()
-    return "a tool is missing" if code == TOOL_MISSING else f"the smoke test ended with {code}"
+    return "a tool is missing" if code == TOOL_MISSING else f"the smoke test exited with {code}"
 
 
 def keep_log(root):
@@ -226,12 +279,17 @@ def validate(how, root):
     return validate_strictly(how, root)
 
 
+def answers_line(answers):
+    """Return the answers in one line, quoted so that they can be given to cookiecutter again."""
+    used = [f"{key}={value}" for key, value in answers.items() if not key.startswith("_")]
+    return "answers: " + " ".join(shlex.quote(answer) for answer in used)
+
+
 def next_steps(root):
     """Return what to type next."""
     return f"""
-created {root}
 next:
-  cd {root.name}
+  cd {shlex.quote(str(root))}
   git init -q && git add -A && git commit -q -m "Start from the template"
   make help                  what there is to run
   python3 smoke_test.py      build, train, serve and check again at any time
@@ -239,20 +297,23 @@ next:
 
 
 def main():
-    """Check, mend and prove the project in the working folder; return the exit code."""
+    """Check, repair and prove the project in the working folder; return the exit code."""
     answers, root = json.loads(ANSWERS), Path.cwd()
     remove_caches(root)
     files = project_files(root)
-    mended = repair(files)
-    if mended:
-        print(f"note: mended line endings or modes of {len(mended)} files")
+    restored = restore_modes(files)
     found = structure_faults(root, files)
     for fault in found:
         print(f"error: {fault}", file=sys.stderr)
     if found:
         print("error: the template is broken: please report the lines above", file=sys.stderr)
         return FAILED
+    if is_temporary(root, answers):
+        return PASSED
+    if restored:
+        print(f"note: made {len(restored)} scripts executable again")
     print(f"ok: {len(files)} files are in order")
+    print(answers_line(answers))
     code = validate(answers["validate"], root)
     if code == PASSED:
         print(next_steps(root))

@@ -5,9 +5,12 @@ answers arrive as JSON inside a raw string, so that none of them can become code
 file is a raw block, so that it can be imported and tested as it stands.
 """
 
+import difflib
 import json
+import os
 import re
 import sys
+from pathlib import Path
 
 ANSWERS = r"""{{ cookiecutter | tojson }}"""
 
@@ -88,7 +91,7 @@ def shown(answer, longest=60):
 
 
 def faults(answers):
-    """Return every fault of the answers, one line each, in the order of the questions."""
+    """Return every fault of the answers, one per line, in the order of the questions."""
     text = {key: str(answers.get(key, "")) for key in [*LONGEST_TEXT, *CHOICES]}
     found = [
         check_text("project_name", text["project_name"]),
@@ -105,9 +108,39 @@ def faults(answers):
     return [fault for fault in found if fault]
 
 
+def command_line():
+    """Return the words of the cookiecutter command that runs this hook, where /proc tells them."""
+    try:
+        text = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    words = text.split("\0")
+    is_cookiecutter = any(Path(word).name.startswith("cookiecutter") for word in words[:3])
+    return words if is_cookiecutter else []
+
+
+def unknown_answers(answers, words):
+    """Return a line per KEY=VALUE of the command that no question asks for.
+
+    Cookiecutter drops such a key without a word, and does not tell the hooks.
+    """
+    questions = [key for key in answers if not key.startswith("_")]
+    given = [match[1] for match in (re.match(r"([A-Za-z]\w*)=", word) for word in words) if match]
+    lines = []
+    for key in given:
+        if key not in questions:
+            near = difflib.get_close_matches(key, questions, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"questions: {', '.join(questions)}"
+            lines.append(f"{key} is not a question of this template and is ignored; {hint}")
+    return lines
+
+
 def main():
     """Print the faults; 1 when there is one, so that cookiecutter stops and removes the folder."""
-    found = faults(json.loads(ANSWERS))
+    answers = json.loads(ANSWERS)
+    for line in unknown_answers(answers, command_line()):
+        print(f"warning: {line}", file=sys.stderr)
+    found = faults(answers)
     for fault in found:
         print(f"error: {fault}", file=sys.stderr)
     if found:

@@ -1,16 +1,19 @@
-"""post_gen_project: the structural check, the repair, and each rung of the validation ladder."""
+"""post_gen_project: the structural check, restored modes, and each rung of the ladder."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from rendering import PROJECT, ROOT, WINDOWS, load_hook
+from rendering import ROOT, WINDOWS, load_hook
 
 hook = load_hook("post_gen_project")
 needs_modes = pytest.mark.skipif(WINDOWS, reason="Windows keeps no executable bits")
@@ -37,7 +40,7 @@ DOCKERS = {
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small tree that passes the structural check, as the working folder."""
     folder = tmp_path / "churn"
-    for name in hook.REQUIRED:
+    for name in hook.FILES:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/usr/bin/env python3\n" if name in hook.EXECUTABLE else "\n")
@@ -65,22 +68,25 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def run(monkeypatch: pytest.MonkeyPatch, validate: str, smoke_code: int = 0) -> int:
-    monkeypatch.setattr(hook, "ANSWERS", json.dumps({"validate": validate}))
+    answers = {"project_name": "Who leaves", "validate": validate, "_template": "x"}
+    monkeypatch.setattr(hook, "ANSWERS", json.dumps(answers))
     monkeypatch.setenv("SMOKE_CODE", str(smoke_code))
     return hook.main()
 
 
-# The structural check and the repair
+# The structural check
 
 
-def test_what_the_hook_requires_is_in_the_template() -> None:
-    missing = [name for name in hook.REQUIRED if not (ROOT / PROJECT / name).is_file()]
-    assert missing == []
+def test_the_hook_knows_the_files_of_the_manifest() -> None:
+    lines = (ROOT / "tests/manifest.txt").read_text(encoding="utf-8").splitlines()
+    names = {line.split(" ", 1)[1] for line in lines}
+    outside = {name for name in names if not name.startswith(hook.RUNTIME)}
+    assert set(hook.FILES) == outside | {"program/runtime/__init__.py"}  # edit FILES in the hook
 
 
 def test_a_tree_in_order_is_left_alone(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in hook.project_files(root)}
-    assert hook.repair(list(before)) == []
+    assert hook.restore_modes(list(before)) == []
     assert hook.structure_faults(root, list(before)) == []
     assert {path: path.stat().st_mtime_ns for path in hook.project_files(root)} == before
 
@@ -93,22 +99,33 @@ def test_missing_files_are_named_all_at_once(root: Path) -> None:
 
 
 @needs_modes
-def test_lost_modes_and_crlf_are_mended(root: Path) -> None:
+def test_lost_modes_are_restored(root: Path) -> None:
     train = root / "program/train"
-    train.write_bytes(b"#!/usr/bin/env python3\r\nprint()\r\n")
     train.chmod(0o644)
     assert hook.structure_faults(root, [train]) == ["program/train is not executable"]
-    assert hook.repair(hook.project_files(root)) == [train]
-    assert train.read_bytes() == b"#!/usr/bin/env python3\nprint()\n"
+    assert hook.restore_modes(hook.project_files(root)) == [train]
     assert os.access(train, os.X_OK)
-    assert hook.repair(hook.project_files(root)) == []
+    assert hook.restore_modes(hook.project_files(root)) == []
 
 
-def test_binary_files_are_not_touched(root: Path) -> None:
-    for name, data in {"a.png": b"\x89PNG\r\n\x1a\n\0", "b.bin": b"\xff\xfe\r\n"}.items():
+def test_the_users_own_files_are_neither_judged_nor_touched(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = {
+        "queries/weekly.sql": b"select '{{ cookiecutter.x }}'\r\n{% if a %}b{% endif %}\r\n",
+        "deploy/stack.yaml.j2": b"{% for name in names %}\n{% endfor %}\n",
+        "program/theirs.py": b"print 'Python 2'\r\n",
+        "run.sh": b"#!/bin/sh\r\n",
+        "photo.png": b"\x89PNG\r\n\x1a\n\0",
+        "theirs/__pycache__/x.pyc": b"\0",
+    }
+    for name, data in theirs.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
-        hook.repair([root / name])
-        assert (root / name).read_bytes() == data
+        (root / name).chmod(0o644)
+    assert run(monkeypatch, "none") == 0
+    assert {name: (root / name).read_bytes() for name in theirs} == theirs
+    assert not os.access(root / "run.sh", os.X_OK) or WINDOWS
 
 
 @pytest.mark.parametrize(
@@ -116,7 +133,7 @@ def test_binary_files_are_not_touched(root: Path) -> None:
     [
         ("README.md", "# {{ cookiecutter.project_name }}", "holds a template tag"),
         ("Makefile", "{% if x %}", "holds a template tag"),
-        ("program/broken.py", "def f(:", "does not compile"),
+        ("program/runtime/broken.py", "def f(:", "does not compile"),
         ("program/train", "#!/usr/bin/env python3\nimport", "does not compile"),
     ],
 )
@@ -128,14 +145,12 @@ def test_a_broken_file_is_named_with_its_fault(
     assert line.startswith(f"{name} {fault}")
 
 
-def test_expressions_of_workflows_and_caches_are_no_tags(root: Path) -> None:
-    for name in (".github/workflows/ci.yml", ".venv/x.txt", ".git/hooks/x"):
-        (root / name).parent.mkdir(parents=True)
-        (root / name).write_text("${{ cookiecutter.x }} {{ cookiecutter.y }}\r\n")
+def test_expressions_of_workflows_are_no_tags(root: Path) -> None:
+    (root / ".github/workflows/ci.yml").write_text("${{ cookiecutter.x }} {{ cookiecutter.y }}\n")
     assert hook.structure_faults(root, hook.project_files(root)) == []
 
 
-def test_caches_are_removed_but_not_those_of_an_environment(root: Path) -> None:
+def test_caches_of_the_templates_own_folders_are_removed(root: Path) -> None:
     for name in ("program/__pycache__", ".ruff_cache/0.1", ".venv/lib/__pycache__"):
         (root / name).mkdir(parents=True)
     hook.remove_caches(root)
@@ -152,6 +167,45 @@ def test_a_broken_tree_fails_before_any_validation(
     out, err = capfd.readouterr()
     assert "error: Dockerfile is missing" in err
     assert "smoke test:" not in out
+
+
+# What is said
+
+
+def test_the_answers_are_said_in_one_line_as_the_command_takes_them(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "none") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "answers: 'project_name=Who leaves' validate=none" in lines
+
+
+def test_the_next_step_enters_the_folder_from_anywhere(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    moved = root.rename(tmp_path / "it's here")
+    monkeypatch.chdir(moved)
+    assert run(monkeypatch, "none") == 0
+    (line,) = [text for text in capfd.readouterr().out.splitlines() if text.startswith("  cd ")]
+    assert shlex.split(line) == ["cd", str(moved)]
+
+
+@pytest.mark.parametrize("validate", ["auto", "docker", "local", "none"])
+def test_a_rendering_that_cruft_only_compares_is_neither_proved_nor_announced(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], validate: str
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        project = Path(place, "churn")
+        shutil.copytree(root, project)
+        monkeypatch.chdir(project)
+        before = sorted(project.rglob("*"))
+        assert run(monkeypatch, validate) == 0
+        assert sorted(project.rglob("*")) == before
+        assert capfd.readouterr().out == ""
+        # In the same place, but by the command itself: a user asked for a project there.
+        answers = {"_output_dir": place, "validate": "none"}
+        assert not hook.is_temporary(project, answers)
+        monkeypatch.chdir(root)  # Windows removes no working folder
 
 
 # The ladder
@@ -242,7 +296,7 @@ def test_the_output_of_the_hook_comes_before_that_of_the_smoke_test(root: Path) 
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("ok:", "smoke test:"))]
     assert lines == [lines[0], "smoke test: --backend local"]
-    assert lines[0].startswith("ok: 11 files")
+    assert lines[0] == f"ok: {len(hook.FILES)} files are in order"
 
 
 def test_an_interrupted_smoke_test_keeps_the_project(

@@ -163,3 +163,20 @@ def test_good_answers_exit_0_in_silence(
     monkeypatch.setattr(hook, "ANSWERS", json.dumps(GOOD))
     assert hook.main() == 0
     assert capsys.readouterr() == ("", "")
+
+
+COMMAND = ["python3", "-m", "cookiecutter", "--no-input", "gh:example/template"]
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("num_clases=3", "num_clases is not a question of this template and is ignored; did you"),
+        ("evil=x", "evil is not a question of this template and is ignored; questions: project_"),
+        ("num_classes=3", None),
+        ("https://example.com/?a=b", None),
+    ],
+)
+def test_an_answer_to_no_question_is_named(word: str, line: str | None) -> None:
+    found = hook.unknown_answers({**GOOD, "_template": "x"}, [*COMMAND, word])
+    assert [text[: len(line or "")] for text in found] == ([line] if line else [])

@@ -254,16 +254,23 @@ def test_the_command_renders_within_its_time(template: Path, tmp_path: Path) -> 
 def test_generating_over_a_project_again_changes_nothing(template: Path, tmp_path: Path) -> None:
     first = run_cookiecutter(template, tmp_path / "out", "validate=none")
     project = tmp_path / "out" / DEFAULT_SLUG
-    (project / "notes.txt").write_text("kept\n")
+    theirs = {"notes.txt": "kept\r\n", "deploy/stack.yaml.j2": "{% if a %}\r\n{% endif %}\n"}
+    for name, text in theirs.items():
+        (project / name).write_bytes(text.encode())
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     again = run_cookiecutter(template, tmp_path / "out", "validate=none", "--overwrite-if-exists")
     assert (first.returncode, again.returncode) == (0, 0), again.stderr
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
-def test_unknown_answers_reach_no_file(template: Path, project: Path, tmp_path: Path) -> None:
-    done = run_cookiecutter(template, tmp_path / "out", "validate=none", 'evil="; import os; "')
+def test_unknown_answers_reach_no_file_and_are_named(
+    template: Path, project: Path, tmp_path: Path
+) -> None:
+    unknown = ('evil="; import os; "', "num_clases=3")
+    done = run_cookiecutter(template, tmp_path / "out", "validate=none", *unknown)
     assert done.returncode == 0, done.stderr
+    named = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert named == (["evil", "num_clases"] if sys.platform == "linux" else [])
     other = tmp_path / "out" / DEFAULT_SLUG
     assert files_of(other) == files_of(project)
     assert all((other / n).read_bytes() == (project / n).read_bytes() for n in files_of(project))
