@@ -154,13 +154,11 @@ VARIANTS = [
         {**BINARY, "max_cat_to_onehot": 1},
         "binary",
         matrix={"enable_categorical": True, "feature_types": ["q", "q", "c", "q", "q", "q"]},
-        onedal=False,
     ),
     Recipe(
         "categorical one-hot",
         {"max_cat_to_onehot": 100},
         matrix={"enable_categorical": True, "feature_types": ["q", "q", "c", "q", "q", "q"]},
-        onedal=False,
     ),
     Recipe("names", BINARY, "binary", matrix={"feature_names": NAMES}),
     Recipe("types", {}, matrix={"feature_types": ["float", "q", "int", "float", "q", "int"]}),
@@ -178,7 +176,7 @@ VARIANTS = [
     Recipe("exact with pruning", {"tree_method": "exact", "gamma": 2.0}),
     Recipe("approx", {"tree_method": "approx"}),
     Recipe("two targets", {}, "targets"),
-    Recipe("vector leaves", {"multi_strategy": "multi_output_tree"}, "targets", onedal=False),
+    Recipe("vector leaves", {"multi_strategy": "multi_output_tree"}, "targets"),
 ]
 
 SIZES = [

@@ -150,16 +150,7 @@ def test_another_number_of_columns_is_refused_by_both_engines(columns: int, mode
     ("recipe", "words"),
     [
         (Recipe("", {"booster": "gblinear"}), "linear"),
-        (Recipe("", {"multi_strategy": "multi_output_tree"}, "targets"), "vectors"),
         (Recipe("", {}, rounds=0), "no trees"),
-        (
-            Recipe(
-                "",
-                {"max_cat_to_onehot": 1},
-                matrix={"enable_categorical": True, "feature_types": list("qqcqqq")},
-            ),
-            "categories",
-        ),
     ],
 )
 def test_what_onedal_cannot_do_is_refused_in_a_sentence(recipe: Recipe, words: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.acceleration.categories import Widening
 from runtime.acceleration.document import Document, Tree, base_margins
 from runtime.acceleration.engines import OneDALEngine, XGBoostEngine
 
@@ -27,23 +28,25 @@ def convert(document: Document, reference: XGBoostEngine) -> OneDALEngine:
     global _conversions
     started = time.perf_counter()
     bases = base_margins(reference.booster, document).tolist()
+    widening = Widening(document) if document.categorical else None
+    width = widening.width if widening else document.num_features
     groups: list[list[Tree]] = [[] for _ in bases]
     for tree in document.trees:
-        groups[tree.group].append(tree)
-    regressors = [
-        _regressor(trees, base, document.num_features)
-        for trees, base in zip(groups, bases, strict=True)
-    ]
+        groups[tree.group].append(widening.rewrite(tree) if widening else tree)
+    regressors = [_regressor(trees, base, width) for trees, base in zip(groups, bases, strict=True)]
     classifier = None
     if document.objective == "multi:softprob" and len(groups) > 2:
-        classifier = _classifier(groups, bases, document.num_features)
+        classifier = _classifier(groups, bases, width)
     _conversions += 1
     log.info(
         "converted the model to oneDAL (conversion %d in this process tree, %.2f s)",
         _conversions,
         time.perf_counter() - started,
     )
-    return OneDALEngine(regressors, classifier, reference)
+    # Shares of a category cannot be had from those of its memberships, as a path may read several
+    # of them; and there is nothing to compare with where XGBoost cannot explain vectors.
+    shap = widening is None and not document.vector_leaves
+    return OneDALEngine(regressors, classifier, reference, widening, shap=shap)
 
 
 def _regressor(trees: list[Tree], base: float, num_features: int) -> Any:

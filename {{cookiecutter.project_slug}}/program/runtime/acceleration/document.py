@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,8 @@ Ints = NDArray[np.int32]
 @dataclass(frozen=True)
 class Tree:
     """One tree as parallel arrays [nodes]. `left` is -1 at a leaf; `value` is the threshold of a
-    split (left when x < value) or the score of a leaf, dropped-tree weight included."""
+    split (left when x < value) or the score of a leaf, dropped-tree weight included. The nodes of
+    `categories` split by sets instead: a row whose code is in the set goes right."""
 
     group: int
     left: Ints
@@ -35,6 +36,7 @@ class Tree:
     value: Floats
     default_left: Ints
     cover: Floats
+    categories: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,27 @@ class Document:
     parallel_trees: int
     dropped: bool
     vector_leaves: bool
-    categorical: bool
     trees: tuple[Tree, ...]
+
+    @property
+    def categorical(self) -> bool:
+        """Whether any tree splits on categories."""
+        return any(tree.categories for tree in self.trees)
 
 
 def read(booster: xgboost.Booster) -> Document:
     """Read the saved form of `booster`. Raises KeyError or ValueError when it is not as known."""
     trees: list[Tree] = []
-    dropped = vectors = categorical = False
+    dropped = vectors = False
     for learner in _pieces(booster):
         gradient, parameters = learner["gradient_booster"], learner["learner_model_param"]
         model = gradient.get("gbtree", gradient)["model"]
         raw, groups = model.get("trees", []), model.get("tree_info", [])
         weights = gradient.get("weight_drop") or [1.0] * len(raw)
-        trees += [_tree(*parts) for parts in zip(raw, groups, weights, strict=True)]
+        for parts in zip(raw, groups, weights, strict=True):
+            trees += _trees(*parts)
         dropped |= any(weight != 1.0 for weight in weights)
         vectors |= any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in raw)
-        categorical |= any(tree["categories_nodes"] for tree in raw)
     num_classes = int(parameters["num_class"])
     return Document(
         booster=gradient["name"],
@@ -76,7 +82,6 @@ def read(booster: xgboost.Booster) -> Document:
         parallel_trees=int(model.get("gbtree_model_param", {}).get("num_parallel_tree", 1)),
         dropped=dropped,
         vector_leaves=vectors,
-        categorical=categorical,
         trees=tuple(trees),
     )
 
@@ -92,18 +97,42 @@ def _pieces(booster: xgboost.Booster) -> Iterator[dict[str, Any]]:
         yield json.loads(part.save_raw("json"))["learner"]
 
 
-def _tree(raw: dict[str, Any], group: int, weight: float) -> Tree:
+def _trees(raw: dict[str, Any], group: int, weight: float) -> list[Tree]:
+    """Return the tree; where leaves hold vectors, a tree for each output, with the same splits."""
     left = np.asarray(raw["left_children"], np.int32)
+    right = np.asarray(raw["right_children"], np.int32)
     value = np.asarray(raw["split_conditions"], np.float32)
-    return Tree(
-        group=group,
-        left=left,
-        right=np.asarray(raw["right_children"], np.int32),
-        feature=np.asarray(raw["split_indices"], np.int32),
-        value=np.where(left == -1, value * np.float32(weight), value),
-        default_left=np.asarray(raw["default_left"], np.int32),
-        cover=np.asarray(raw["sum_hessian"], np.float32),
-    )
+    leaf = left == -1
+    outputs = int(raw["tree_param"]["size_leaf_vector"])
+    if outputs > 1:
+        # The place of a leaf's vector stands where the right child of a split does.
+        vectors = np.asarray(raw["leaf_weights"], np.float32).reshape(-1, outputs)
+        scores = dict(enumerate(vectors[np.where(leaf, right, 0)].T))
+    else:
+        scores = {group: value}
+    return [
+        Tree(
+            group=output,
+            left=left,
+            right=right,
+            feature=np.asarray(raw["split_indices"], np.int32),
+            value=np.where(leaf, score * np.float32(weight), value),
+            default_left=np.asarray(raw["default_left"], np.int32),
+            cover=np.asarray(raw["sum_hessian"], np.float32),
+            categories=_categories(raw),
+        )
+        for output, score in scores.items()
+    ]
+
+
+def _categories(raw: dict[str, Any]) -> dict[int, tuple[int, ...]]:
+    """Return the codes that go right, by the nodes that split on categories."""
+    parts = (raw["categories_nodes"], raw["categories_segments"], raw["categories_sizes"])
+    codes = raw["categories"]
+    return {
+        node: tuple(sorted(codes[start : start + size]))
+        for node, start, size in zip(*parts, strict=True)
+    }
 
 
 def base_margins(booster: xgboost.Booster, document: Document) -> Floats:
@@ -121,6 +150,8 @@ def base_margins(booster: xgboost.Booster, document: Document) -> Floats:
         for tree in gradient.get("gbtree", gradient)["model"]["trees"]:
             pairs = zip(tree["left_children"], tree["split_conditions"], strict=True)
             tree["split_conditions"] = [0.0 if left == -1 else value for left, value in pairs]
+            if "leaf_weights" in tree:
+                tree["leaf_weights"] = [0.0] * len(tree["leaf_weights"])
         booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(json.dumps(model), "utf-8"))
     row = xgboost.DMatrix(np.zeros((1, document.num_features), np.float32), nthread=1)
     margins = booster.predict(row, output_margin=True, validate_features=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,6 +24,8 @@ from runtime.job import resources
 
 if TYPE_CHECKING:
     import xgboost
+
+    from runtime.acceleration.categories import Widening
 
 Floats = NDArray[np.float32]
 
@@ -109,7 +111,13 @@ class OneDALEngine:
     name = "onedal"
 
     def __init__(
-        self, regressors: Sequence[Any], classifier: Any, reference: XGBoostEngine
+        self,
+        regressors: Sequence[Any],
+        classifier: Any,
+        reference: XGBoostEngine,
+        widening: Widening | None = None,
+        *,
+        shap: bool = True,
     ) -> None:
         import daal4py
 
@@ -117,9 +125,10 @@ class OneDALEngine:
         self._classification = daal4py.gbt_classification_prediction
         self._regressors = tuple(regressors)
         self._classifier = classifier
+        self._widening = widening
         self._link = LINKS[reference.objective]
         self._reference = reference
-        self.shap = True  # cleared when the contributions of this model do not add up
+        self.shap = shap  # cleared when the contributions of this model do not add up
         self.missing = reference.missing
         self.objective = reference.objective
         self.num_features = reference.num_features
@@ -129,12 +138,12 @@ class OneDALEngine:
     def predict(self, rows: Floats) -> Floats:
         rows = checked(rows, self)
         if self._classifier is not None and len(rows):
-            return self._probabilities(rows)
-        answer = self._link(self._margins(rows))
+            return self._run(self._probabilities, rows)
+        answer = self._link(self._run(self._sums, rows))
         return answer.reshape(-1) if answer.shape[1] == 1 else answer
 
     def margins(self, rows: Floats) -> Floats:
-        answer = self._margins(checked(rows, self))
+        answer = self._run(self._sums, checked(rows, self))
         return answer[:, 0] if self.num_groups == 1 else answer
 
     def contributions(self, rows: Floats) -> Floats:
@@ -147,9 +156,15 @@ class OneDALEngine:
             return values[0].reshape(shape)
         return np.stack([value.reshape(shape) for value in values], axis=1)
 
-    def _margins(self, rows: Floats) -> Floats:
+    def _run(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
+        """Return `function` of what the regressors read: the rows, or their memberships."""
         if not len(rows):
             return np.empty((0, self.num_groups), np.float32)
+        if self._widening is None:
+            return function(rows)
+        return self._widening.apply(function, rows)
+
+    def _sums(self, rows: Floats) -> Floats:
         if self.num_groups == 1:
             return self._compute(self._regressors[0], rows, "")
         columns = [self._compute(model, rows, "").reshape(-1) for model in self._regressors]

@@ -21,14 +21,6 @@ REFUSED: tuple[Rule, ...] = (
         "objective {objective} is unknown here, so its answers cannot be put on XGBoost's scale",
     ),
     (
-        lambda model: model.categorical,
-        "the model splits on categories (enable_categorical), which oneDAL does not know",
-    ),
-    (
-        lambda model: model.vector_leaves,
-        "leaves hold vectors (multi_strategy=multi_output_tree), which oneDAL does not know",
-    ),
-    (
         lambda model: model.booster != "gblinear" and not model.trees,
         "the model has no trees yet: nothing to accelerate",
     ),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.acceleration.document import Document
+from runtime.acceleration.document import Document, Tree
 
 Floats = NDArray[np.float32]
 
 SIZES = (1, 31, 32, 33, 1000)  # oneDAL works in blocks of 32 and treats the rest one by one
 BUDGET = 300_000  # rows x trees of one case: keeps the whole check below a second or two
 LARGE = (1e6, -1e6, 1.7e9, 1.7e12, 1e30, -1e30, 16_777_217.0)  # epoch seconds and milliseconds
+NO_CODES = np.array([np.nan, -1, -0.0, -0.5, 2**24 - 1, 2**24, 2**31, 2**33, 1e30], np.float32)
+MOST_CATEGORIES = 8192  # rows of the case with every category
 MAX, TINY = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 EXTREMES = (0.0, -0.0, 1e-45, -1e-45, 1e-39, -1e-39, TINY, -TINY, MAX, -MAX)
 
@@ -40,15 +42,19 @@ def cases(
         ("large magnitudes", _mix(base[:200], random, LARGE, share=0.3)),
         ("float32 extremes", _mix(base[:200], random, EXTREMES, share=0.5)),
     ]
+    if document.categorical:
+        named.append(("every category, and none", _with_categories(document, base, random)))
     return named + [(f"{size} row{'s' * (size > 1)}", many[:size]) for size in SIZES]
 
 
 def _at_splits(document: Document, count: int, random: np.random.Generator) -> Floats:
     """Return rows whose every cell is a threshold of its column, or one ulp beside one."""
-    splits = [tree.left >= 0 for tree in document.trees]
+    splits = [_numeric(tree) for tree in document.trees]
     features = np.concatenate([t.feature[s] for t, s in zip(document.trees, splits, strict=True)])
     values = np.concatenate([t.value[s] for t, s in zip(document.trees, splits, strict=True)])
     rows = np.zeros((count, document.num_features), np.float32)
+    for column, codes in _codes(document).items():
+        rows[:, column] = random.permutation(codes[np.arange(count) % len(codes)])
     for column in np.unique(features):
         at = np.unique(values[features == column])
         below, above = np.nextafter(at, np.float32(-np.inf)), np.nextafter(at, np.float32(np.inf))
@@ -56,6 +62,38 @@ def _at_splits(document: Document, count: int, random: np.random.Generator) -> F
         pool = random.permutation(near[np.isfinite(near)])
         rows[:, column] = random.permutation(pool[np.arange(count) % len(pool)])
     return rows
+
+
+def _numeric(tree: Tree) -> NDArray[np.bool_]:
+    """Return which nodes of a tree compare a number."""
+    splits = tree.left >= 0
+    splits[list(tree.categories)] = False
+    return splits
+
+
+def _codes(document: Document) -> dict[int, Floats]:
+    """Return the codes that the splits of each categorical feature name, sorted."""
+    found: dict[int, set[int]] = {}
+    for tree in document.trees:
+        for node, codes in tree.categories.items():
+            found.setdefault(int(tree.feature[node]), set()).update(codes)
+    return {feature: np.array(sorted(codes), np.float32) for feature, codes in found.items()}
+
+
+def _with_categories(document: Document, rows: Floats, random: np.random.Generator) -> Floats:
+    """Return rows that hold every code of every categorical feature, and what is no code."""
+    codes = _codes(document)
+    pools = {
+        feature: np.concatenate([known, known[-1:] + 1, known[:1] + np.float32(0.5), NO_CODES])
+        for feature, known in codes.items()
+    }
+    count = min(max(map(len, pools.values())), MOST_CATEGORIES)
+    result = rows[np.arange(count) % len(rows)].copy()
+    for feature, pool in pools.items():
+        result[:, feature] = random.permutation(pool[np.arange(max(count, len(pool))) % len(pool)])[
+            :count
+        ]
+    return result
 
 
 def _with_missing(rows: Floats, missing: float | None, random: np.random.Generator) -> Floats:
