@@ -36,8 +36,9 @@ def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project_python() -> Path:
     """An environment with all that projects need; made once for a lock, kept under build/."""
     names = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
-    files = [ROOT / PROJECT / name for name in names]
-    every = sorted((ROOT / PROJECT).glob("requirements*.txt"))
+    tests = ROOT / "tests/runtime/requirements.txt"
+    files = [*(ROOT / PROJECT / name for name in names), tests]
+    every = [*sorted((ROOT / PROJECT).glob("requirements*.txt")), tests]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in every)).hexdigest()[:12]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = ROOT / "build" / f"project-{version}-{digest}"
