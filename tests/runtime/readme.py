@@ -18,9 +18,8 @@ def settings_table() -> str:
     for field in dataclasses.fields(settings.Settings):
         meta = field.metadata
         default = f"`{meta['default']}`" if meta["default"] else ""
-        lines.append(
-            f"| `{meta['variable']}` | {meta['parse'].__doc__} | {default} | {meta['help']} |"
-        )
+        names = " or ".join(f"`{name}`" for name in meta["names"])
+        lines.append(f"| {names} | {meta['parse'].__doc__} | {default} | {meta['help']} |")
     return "\n".join(lines)
 
 

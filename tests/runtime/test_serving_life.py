@@ -17,7 +17,7 @@ import xgboost
 from conftest import Server, sample_rows, save, to_csv
 from load import Load
 from runtime.job import artifact
-from runtime.server import health, supervisor
+from runtime.server import health
 
 BODY = to_csv(sample_rows(3, seed=5))
 BIG = to_csv(sample_rows(10_000, seed=5))
@@ -257,21 +257,3 @@ def test_metrics_for_cloudwatch_name_their_units(started) -> None:
     line = next(json.loads(x) for x in server.output().splitlines() if x[:1] == "{")
     [directive] = line["_aws"]["CloudWatchMetrics"]
     assert all(metric["Name"] in line for metric in directive["Metrics"])
-
-
-def test_health_needs_one_worker_that_lives_beats_and_passes(tmp_path: Path) -> None:
-    assert health.problem(tmp_path) == "no worker is ready"
-    beat = health.Heartbeat(tmp_path, lambda: "")
-    assert health.problem(tmp_path) is None
-    long_ago = time.time() - health.STALE - 1
-    os.utime(beat.path, (long_ago, long_ago))
-    assert "no sign of life" in health.problem(tmp_path)
-    health.Heartbeat(tmp_path, lambda: "the engine is gone")
-    assert health.problem(tmp_path) == "the engine is gone"
-    beat.path.rename(tmp_path / "999999999")
-    assert health.problem(tmp_path) == "no worker is ready"
-
-
-def test_batch_transform_gives_a_request_ten_minutes() -> None:
-    assert supervisor.request_timeout({"SAGEMAKER_BATCH": "true"}) == 600
-    assert supervisor.request_timeout({}) == 60

@@ -23,7 +23,8 @@ def test_every_setting_has_a_default_that_its_own_parser_takes() -> None:
 
 
 def test_variables_are_unique_and_upper_case() -> None:
-    names = [field.metadata["variable"] for field in dataclasses.fields(settings.Settings)]
+    fields = dataclasses.fields(settings.Settings)
+    names = [name for field in fields for name in field.metadata["names"]]
     assert len(set(names)) == len(names)
     assert all(name == name.upper() for name in names)
 
@@ -44,6 +45,20 @@ def test_an_empty_variable_counts_as_absent() -> None:
 def test_variables_win_over_defaults() -> None:
     config = load(NUM_CLASSES="5", ACCELERATION="OFF", SAGEMAKER_MULTI_MODEL="True")
     assert (config.num_classes, config.acceleration, config.multi_model) == (5, "off", True)
+
+
+def test_workers_and_timeout_go_by_the_names_of_sagemaker_s_sdk_too() -> None:
+    assert load(SAGEMAKER_MODEL_SERVER_WORKERS="3").workers == 3
+    assert load(SAGEMAKER_MODEL_SERVER_WORKERS="3", WEB_CONCURRENCY="2").workers == 2
+    with pytest.raises(settings.SettingError, match="SAGEMAKER_MODEL_SERVER_WORKERS='many'"):
+        load(SAGEMAKER_MODEL_SERVER_WORKERS="many")
+    assert load(SAGEMAKER_MODEL_SERVER_TIMEOUT="3600").request_timeout == 3600
+
+
+def test_batch_transform_gives_a_request_ten_minutes() -> None:
+    assert load().request_timeout == 60
+    assert load(SAGEMAKER_BATCH="true").request_timeout == 600
+    assert load(SAGEMAKER_BATCH="true", SAGEMAKER_MODEL_SERVER_TIMEOUT="90").request_timeout == 90
 
 
 def test_output_keys_keep_their_order() -> None:

@@ -21,7 +21,7 @@ from runtime.inference.store import ModelStore
 from runtime.job import resources
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
-from runtime.server.health import Heartbeat
+from runtime.server import health
 from settings import Settings
 
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -109,13 +109,13 @@ class ScoringService:
             for engine in self.model.engines:
                 acceleration.after_fork(engine)
         if self.run:
-            Heartbeat(self.run / "beats", self.test).start()
+            health.Heartbeat(self.run / "beats", self.test).start()
 
     def forget_worker(self, pid: int) -> None:
         """Clean up after a worker that ended."""
         monitor.forget(pid)
         if self.run:
-            (self.run / "beats" / str(pid)).unlink(missing_ok=True)
+            health.forget(self.run / "beats", pid)
 
 
 def respond(reply: Reply) -> Response:

@@ -17,6 +17,7 @@ from runtime.parsers import flag, integer, keys_of, number, one_of, plain
 
 PROJECT = "{{ cookiecutter.project_slug }}"
 FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")
+TIMEOUT, BATCH_TIMEOUT = 60, 600  # seconds that SageMaker gives a request
 OUTPUT_KEYS = (  # those of the built-in algorithm, and two more
     "predicted_label",
     "labels",
@@ -34,10 +35,22 @@ class SettingError(Exception):
     """An environment variable holds a value that cannot be used. The message names both."""
 
 
-def setting(variable: str, default: str, parse: Callable[[str], Any], help: str) -> Any:
-    """Declare a field of `Settings`: variable, default (as text), parser, and a line of help."""
+def setting(
+    variable: str, default: str, parse: Callable[[str], Any], help: str, also: str = ""
+) -> Any:
+    """Declare a field of `Settings`: variable, default (as text), parser, and a line of help.
+
+    `also` is another name of the variable, read when the first one is not set.
+    """
+    names = (variable, also) if also else (variable,)
     return dataclasses.field(
-        metadata={"variable": variable, "default": default, "parse": parse, "help": help}
+        metadata={
+            "variable": variable,
+            "names": names,
+            "default": default,
+            "parse": parse,
+            "help": help,
+        }
     )
 
 
@@ -76,8 +89,19 @@ class Settings:
         "SAGEMAKER_BIND_TO_PORT", "8080", integer(1, 65535), "port that the server listens on"
     )
     workers: int = setting(
-        "WEB_CONCURRENCY", "0", integer(0, 512), "worker processes; 0 = one a usable CPU"
+        "WEB_CONCURRENCY",
+        "0",
+        integer(0, 512),
+        "worker processes; 0 = one per usable CPU",
+        also="SAGEMAKER_MODEL_SERVER_WORKERS",  # as SageMaker's SDK names it
     )
+    timeout: int = setting(
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT",
+        "0",
+        integer(0),
+        "seconds that a request may take; 0 = SageMaker's limits: 60, in batch transform 600",
+    )
+    batch: bool = setting("SAGEMAKER_BATCH", "false", flag, "set by batch transform")
     spread_rows: int = setting(
         "SPREAD_ROWS",
         "10000",
@@ -133,6 +157,11 @@ class Settings:
         "lowest level that is logged",
     )
 
+    @property
+    def request_timeout(self) -> int:
+        """Return the seconds that one request may take."""
+        return self.timeout or (BATCH_TIMEOUT if self.batch else TIMEOUT)
+
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environ` (default: the process's own).
@@ -143,8 +172,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     source = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Settings):
-        variable, parse = field.metadata["variable"], field.metadata["parse"]
-        text = source.get(variable, "").strip() or field.metadata["default"]
+        parse, variable = field.metadata["parse"], field.metadata["variable"]
+        texts = {name: source.get(name, "").strip() for name in field.metadata["names"]}
+        variable = next((name for name, text in texts.items() if text), variable)
+        text = texts[variable] or field.metadata["default"]
         try:
             values[field.name] = parse(text)
         except ValueError:

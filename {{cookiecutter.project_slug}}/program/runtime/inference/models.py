@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -64,7 +66,9 @@ class Model:
             settings.libsvm_index_base if manifest.index_base is None else manifest.index_base,
         )
 
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.busy_since = math.inf  # of time.monotonic(), while a thread computes under the lock
+        self.patience = settings.request_timeout
         self.shadows = [
             acceleration.ShadowChecker(choice.reference, settings.shadow_rate, SHADOW_TOLERANCE)
             if settings.shadow_rate and choice.engine is not choice.reference
@@ -98,7 +102,11 @@ class Model:
 
     def _alone(self, method: Callable[[Floats], Floats], values: Floats) -> Floats:
         with self.lock:
-            return method(values)
+            self.busy_since = time.monotonic()
+            try:
+                return method(values)
+            finally:
+                self.busy_since = math.inf
 
     def features(self, rows: Rows) -> Floats:
         """Return the model's columns of decoded rows, float32 [rows, features]."""
@@ -110,9 +118,20 @@ class Model:
         return Scored(self, self.features(rows))
 
     def self_test(self) -> str:
-        """Predict one row of missing values; return what is wrong, or the empty string."""
-        row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
-        finite = np.isfinite(self.predict(row)).all()
+        """Predict one row of missing values; return what is wrong, or the empty string.
+
+        A request that is being computed is a sign of health, unless it takes longer than any
+        request may: the test never waits for it, since explanations can take a minute.
+        """
+        if not self.lock.acquire(blocking=False):
+            seconds = time.monotonic() - self.busy_since
+            stuck = f"a request has been computing for {seconds:.0f} s"
+            return stuck if seconds > self.patience else ""
+        try:
+            row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
+            finite = np.isfinite(self.predict(row)).all()
+        finally:
+            self.lock.release()
         return "" if finite else "the self-test gave a prediction that is not finite"
 
 

@@ -1,19 +1,24 @@
-"""What the server tells about its requests: Prometheus metrics, and a line of JSON each if asked.
+"""What the server reports about its requests: Prometheus metrics, and a JSON line each if asked.
 
 Every worker counts in its own files of the folder PROMETHEUS_MULTIPROC_DIR; whoever answers
 /metrics adds them up. https://prometheus.github.io/client_python/multiprocess/
 Writing those files for every request would cost as much as predicting a row, so a worker adds
-counts up in memory first and writes them once a second, with its heartbeat.
+counts up in memory first and writes them once a second, with its heartbeat. The counts of workers
+that exited are kept together in the files of process 0, which is none.
 """
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -25,6 +30,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     generate_latest,
+    mmap_dict,
     multiprocess,
 )
 
@@ -53,8 +59,10 @@ REQUESTS = Counter("requests", "Answered requests by status", ["status"])
 ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
 SECONDS = Counter("step_seconds", "Time spent in each step of requests", ["step"])
 MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
-SHADOW = Gauge("shadow_requests", "Shadow-checked requests", ["result"], multiprocess_mode="sum")
+SHADOW = Counter("shadow_requests", "Shadow-checked requests by result", ["result"])
 ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -76,6 +84,7 @@ class Monitor:
         self.style = settings.access_log
         self.lock = threading.Lock()
         self.pending: dict[tuple[int, str], Pending] = {}
+        self.shadowed = {"checked": 0, "different": 0}  # as far as they are written
 
     def record(self, trace: Trace, environ: Mapping[str, Any]) -> None:
         """Count one answered request, and print its line when asked to."""
@@ -108,17 +117,17 @@ class Monitor:
                 SECONDS.labels(step).inc(getattr(found, step))
             LATENCY.add(found.buckets, found.decode + found.predict + found.encode)
 
-    @staticmethod
-    def observe(models: int, model: Model | None) -> None:
-        """Tell how many models this worker answers for, and how its only one does."""
+    def observe(self, models: int, model: Model | None) -> None:
+        """Record how many models this worker answers for, and how its only one does."""
         MODELS.set(models)
         if model is None:
             return
         ENGINE.labels(model.engine_name).set(1)
         counts = [shadow.counts for shadow in model.shadows if shadow]
-        if counts:
-            SHADOW.labels("checked").set(sum(count.checked for count in counts))
-            SHADOW.labels("different").set(sum(count.different for count in counts))
+        for result, before in self.shadowed.items() if counts else ():
+            total = sum(getattr(count, result) for count in counts)
+            SHADOW.labels(result).inc(total - before)
+            self.shadowed[result] = total
 
     @staticmethod
     def _print(line: dict[str, Any]) -> None:
@@ -156,14 +165,59 @@ class Monitor:
 
 def exposition() -> Reply:
     """Return the metrics of all workers in Prometheus' text format."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return Reply(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    with _locked(Path(folder), fcntl.LOCK_SH):
+        return Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
 
 def forget(pid: int) -> None:
-    """Drop the gauges of a worker that ended."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    """Drop the gauges of a worker that exited, and keep its counts; called in the master only."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    _exited.add(pid)
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    try:
+        with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            while _exited:
+                _fold(folder, _exited.pop())
+    except BlockingIOError:  # somebody reads: the next worker that exits takes this one along
+        log.debug("the counts of worker %d are kept later", pid)
+
+
+_exited: set[int] = set()  # workers whose counts are still in files of their own
+_MmapedDict: Any = mmap_dict.MmapedDict  # it has no types
+
+
+@contextmanager
+def _locked(folder: Path, mode: int) -> Iterator[None]:
+    """Hold the lock of the folder, so that nobody counts a file twice or not at all."""
+    with (folder / "lock").open("a") as file:
+        fcntl.flock(file, mode)
+        yield
+
+
+def _fold(folder: Path, pid: int) -> None:
+    """Add the counts of a worker that exited to those of process 0, and remove its files."""
+    for kind in ("counter", "histogram"):
+        path, kept = folder / f"{kind}_{pid}.db", folder / f"{kind}_0.db"
+        try:
+            counts = list(_MmapedDict.read_all_values_from_file(path))
+        except FileNotFoundError:  # it counted nothing
+            continue
+        except Exception as error:  # it was killed while it made the file
+            log.warning("the counts of worker %d are lost: %s", pid, error)
+            counts = []
+        if counts and not kept.exists():
+            path.rename(kept)
+            continue
+        if counts:
+            total = _MmapedDict(str(kept))
+            for key, value, *_ in counts:
+                total.write_value(key, total.read_value(key)[0] + value, 0.0)
+            total.close()
+        path.unlink()

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import settings
@@ -30,7 +29,6 @@ from runtime.server import health
 PROGRAM = Path(__file__).resolve().parents[2]
 SHARED_MEMORY = Path("/dev/shm")
 DRAIN = 24.0  # seconds to finish what is in flight: SageMaker kills 30 s after SIGTERM
-BATCH_TIMEOUT, TIMEOUT = 600, 60  # seconds that SageMaker gives a request
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +38,14 @@ def memory_folder() -> str | None:
     return str(SHARED_MEMORY) if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
-def request_timeout(environ: Mapping[str, str]) -> int:
-    """Return the seconds that one request may take: batch transform allows ten minutes."""
-    return BATCH_TIMEOUT if environ.get("SAGEMAKER_BATCH", "").lower() == "true" else TIMEOUT
-
-
-def render_nginx(run: Path, config: settings.Settings, timeout: int) -> Path:
+def render_nginx(run: Path, config: settings.Settings) -> Path:
     """Write nginx.conf with its ${NAMES} filled in to the run folder; return its path."""
     values = {
         "PORT": config.port,
         "RUN": run,
         "PROCESSES": min(resources.cpu_count(), 4),
         "MAX_CONTENT_LENGTH": config.max_content_length,
-        "TIMEOUT": timeout + 5,  # gunicorn's own limit comes first, and says why
+        "TIMEOUT": config.request_timeout + 5,  # gunicorn's own limit comes first, and says why
     }
     text = (PROGRAM / "nginx.conf").read_text(encoding="utf-8")
     target = run / "nginx.conf"
@@ -77,7 +70,6 @@ class Supervisor:
         """Start gunicorn first, as it takes longest, then nginx."""
         self._watch_signals()
         nginx = shutil.which("nginx")
-        timeout = request_timeout(os.environ)
         bind = f"unix:{self.run}/gunicorn.sock" if nginx else f"0.0.0.0:{self.config.port}"
         environ = {
             **resources.MALLOC,
@@ -93,7 +85,7 @@ class Supervisor:
             log.info("nginx is not on PATH: gunicorn listens on port %d itself", self.config.port)
             return
         self._listen()
-        file = render_nginx(self.run, self.config, timeout)
+        file = render_nginx(self.run, self.config)
         self._spawn("nginx", [nginx, "-e", "stderr", "-p", f"{self.run}/", "-c", str(file)])
 
     def _spawn(self, name: str, command: list[str], **options: object) -> None:

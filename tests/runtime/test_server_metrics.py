@@ -1,0 +1,194 @@
+"""The counts of workers that exited: kept, never counted twice, and flat in shared memory."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import Server, sample_rows, save, to_csv
+from locations import PROGRAM
+
+BODY = to_csv(sample_rows(3, seed=5))
+DEATHS = int(os.environ.get("DEATHS", "40"))  # of workers of the real server
+FORKS = int(os.environ.get("FORKS", "300"))  # of processes that count and are killed
+ANSWERED = 'requests_total{status="200"}'
+SHARED = "du -sk /dev/shm/serve-* ${TMPDIR:-/tmp}/serve-* 2>/dev/null || true"
+# Kills workers where they run, as fast as they are replaced: each once, when it has a heartbeat.
+KILLER = """
+left={deaths}
+while [ $left -gt 0 ]; do
+    for pid in $(ls {run}/beats | grep -v draft | head -n $left); do
+        kill -KILL $pid && left=$((left - 1))
+        while [ -e {run}/beats/$pid ]; do sleep 0.01; done
+    done
+done
+"""
+
+# A master that forks workers; each counts three requests and is killed while it holds its files.
+MASTER = """
+import os, signal, sys, time
+from pathlib import Path
+from runtime.inference import monitor
+from runtime.inference.invocation import Trace
+
+def worker():
+    counter = monitor.Monitor(type("Settings", (), {{"access_log": "off"}}))
+    for status in (200, 200, 400):
+        counter.record(Trace("", "", status, rows=2, predict=0.25, engine="onedal"), {{}})
+    counter.flush()
+    monitor.MODELS.set(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+sizes = []
+for count in range({forks}):
+    pid = os.fork()
+    if not pid:
+        worker()
+    os.waitpid(pid, 0)
+    monitor.forget(pid)
+    sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+print(len(set(sizes[1:])), len(list(folder.iterdir())))
+sys.stdout.flush()
+sys.stdout.buffer.write(monitor.exposition().body)
+"""
+
+
+def totals(text: str) -> dict[str, float]:
+    """Return the samples of an exposition that only grow."""
+    lines = [
+        line for line in text.splitlines() if re.match(r"\w+_(total|bucket|count|sum)\b", line)
+    ]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_thousands_of_killed_processes_leave_exact_counts_and_a_flat_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MASTER.format(forks=FORKS))],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(PROGRAM),
+             "NUM_CLASSES": "2", "INPUT_FORMAT": "csv"},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=600,
+    )  # fmt: skip
+    first, _, text = done.stdout.decode().partition("\n")
+    sizes, files = map(int, first.split())
+    assert sizes == 1
+    assert files < 8
+    found = totals(text)
+    assert found[ANSWERED] == 2 * FORKS
+    assert found['requests_total{status="400"}'] == FORKS
+    assert found['rows_total{engine="onedal"}'] == 6 * FORKS
+    assert found['step_seconds_total{step="predict"}'] == 0.75 * FORKS
+    assert found["request_seconds_count"] == 3 * FORKS
+    assert found['request_seconds_bucket{le="0.5"}'] == 3 * FORKS
+    assert found['request_seconds_bucket{le="0.1"}'] == 0
+    assert "\nloaded_models 0.0\n" in text  # gauges go with their worker
+
+
+def test_counts_that_cannot_be_read_are_dropped_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from runtime.inference import monitor
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for name in ("counter_7.db", "histogram_7.db"):  # killed before it wrote the first byte
+        (tmp_path / name).touch()
+    monitor.forget(7)
+    assert not list(tmp_path.glob("*.db"))
+    assert caplog.text.count("the counts of worker 7 are lost") == 2
+
+
+def test_a_reader_never_makes_the_master_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    from runtime.inference import monitor
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    (tmp_path / "counter_7.db").write_bytes(b"")
+    with (tmp_path / "lock").open("a") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        monitor.forget(7)
+    assert (tmp_path / "counter_7.db").exists()
+    monitor.forget(8)
+    assert not (tmp_path / "counter_7.db").exists()
+
+
+def shared_kilobytes(server: Server) -> int:
+    return sum(int(line.split()[0]) for line in server.shell(SHARED).splitlines())
+
+
+def run_folder(server: Server) -> str:
+    """Return the folder that the server keeps its sockets and metrics in."""
+    script = f"tr '\\0' '\\n' </proc/{server.workers()[0]}/environ | sed -n s/^SERVE_RUN=//p"
+    return server.shell(script).strip()
+
+
+def settled(server: Server, requests: int) -> dict[str, float]:
+    """Return the totals once two workers are ready and have written what they counted."""
+    limit = time.monotonic() + 30
+    found: dict[str, float] = {}
+    while time.monotonic() < limit:
+        found = totals(server.request("GET", "/metrics").body.decode())
+        if len(server.ready()) == 2 and found.get(ANSWERED, 0) >= requests:
+            break
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.slow
+def test_worker_deaths_leave_shared_memory_flat_and_no_counter_goes_back(
+    launch, booster, opt_ml: Path
+) -> None:
+    """DEATHS=5000 takes minutes."""
+    save(booster("binary:logistic"), opt_ml / "model")
+    server = launch(opt_ml)
+    run = run_folder(server)
+    for _ in range(20):
+        assert server.post(BODY).status == 200
+    settled(server, 20)
+    server.shell(KILLER.format(deaths=2, run=run))  # the first ones make the files of the dead
+    before, memory = settled(server, 20), shared_kilobytes(server)
+    assert before[ANSWERED] == 20
+    stop, backwards, statuses = threading.Event(), [], set()
+
+    def watch() -> None:
+        seen = dict(before)
+        while not stop.wait(0.05):
+            try:
+                answer = server.request("GET", "/metrics")
+            except (OSError, http.client.HTTPException):
+                continue  # its worker was killed
+            statuses.add(answer.status)
+            found = totals(answer.body.decode()) if answer.status == 200 else {}
+            for name, value in found.items():
+                if value < seen.get(name, 0):
+                    backwards.append((name, seen[name], value))
+                seen[name] = max(value, seen.get(name, 0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
+    server.shell(KILLER.format(deaths=DEATHS, run=run))
+    seconds = time.monotonic() - began
+    stop.set()
+    watcher.join()
+    after = settled(server, 20)
+    grown = shared_kilobytes(server) - memory
+    print(f"{DEATHS} workers killed in {seconds:.0f} s: {memory} kB of shared memory, {grown:+d}")
+    assert backwards == []
+    assert statuses <= {200, 503}
+    assert after[ANSWERED] == 20
+    assert grown <= 64  # a page here or there, and not 192 kB per worker
+    assert server.post(BODY).status == 200
