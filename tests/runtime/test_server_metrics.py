@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_counts_that_cannot_be_read_are_dropped_with_a_word(
     monitor.forget(7)
     assert not list(tmp_path.glob("*.db"))
     assert caplog.text.count("the counts of worker 7 are lost") == 2
+
+
+def test_shadow_checks_are_counted_on_from_what_was_written() -> None:
+    from runtime.acceleration.shadow import Counts
+    from runtime.inference import monitor
+
+    def written() -> float:
+        labels = {"result": "checked"}
+        return monitor.REGISTRY.get_sample_value("shadow_requests_total", labels) or 0
+
+    before, counts = written(), Counts(checked=3)
+    model = SimpleNamespace(engine_name="onedal", shadows=[SimpleNamespace(counts=counts), None])
+    counter = monitor.Monitor(SimpleNamespace(access_log="off"))
+    counter.observe(1, model)
+    counter.observe(1, model)
+    assert written() - before == 3
+    counts.checked = 5
+    counter.observe(1, model)
+    assert written() - before == 5
 
 
 def test_a_reader_never_makes_the_master_wait(
