@@ -172,7 +172,7 @@ def test_margins_of_vector_leaves_are_xgboosts_to_the_last_bit(outputs: int) -> 
         9, [], outputs=outputs, multi_strategy="multi_output_tree", tree_method="hist"
     )
     assert document.read(booster).vector_leaves
-    choice = acceleration.choose(booster)
+    choice = acceleration.choose(booster, mode="require")
     assert choice.engine.name == "onedal", choice.reason
     np.testing.assert_array_equal(choice.engine.margins(rows), margins_of(booster, rows))
 
@@ -204,7 +204,7 @@ def test_random_categorical_and_vector_models_answer_as_xgboost_does() -> None:
     for seed in range(MODELS):
         arguments = random_model(np.random.default_rng(seed))
         booster, rows = train(seed, **arguments)
-        choice = acceleration.choose(booster.copy())
+        choice = acceleration.choose(booster.copy(), mode="require")
         assert choice.engine.name == "onedal", (seed, arguments, choice.reason)
         expected = margins_of(booster, rows)
         np.testing.assert_array_equal(choice.engine.margins(rows), expected, str((seed, arguments)))

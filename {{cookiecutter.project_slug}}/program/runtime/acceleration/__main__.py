@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(choice.report, indent=2) if options.json else render(model, choice.report))
-    return 0 if choice.engine.name == "onedal" else 3
+    return 3 if choice.engine is choice.reference else 0
 
 
 def render(model: Path, report: dict[str, Any]) -> str:
@@ -73,6 +73,11 @@ def render(model: Path, report: dict[str, Any]) -> str:
             ("rows", "oneDAL", "XGBoost", "times as fast"),
             [[_cell(value) for value in row.values()] for row in report["speed"]],
         )
+    if blocks := report.get("blocks"):
+        lines += [
+            "",
+            "blocks of {rows} rows: {padded_from} rows and more are padded".format(**blocks),
+        ]
     return "\n".join([*lines, "", f"engine: {report['engine']}: {report['reason']}"])
 
 

@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """What serving needs of a model. `name` is "onedal" or "xgboost"."""
+    """What serving needs of a model. `name` is "onedal", "xgboost" or "onedal+xgboost"."""
 
     name: str
     objective: str
@@ -128,6 +128,8 @@ class OneDALEngine:
         self._widening = widening
         self._link = LINKS[reference.objective]
         self._reference = reference
+        self.block = 0  # rows that are as fast as fewer: set by a measurement, see tuning.py
+        self.padded_from = 0
         self.shap = shap  # cleared when the contributions of this model do not add up
         self.missing = reference.missing
         self.objective = reference.objective
@@ -157,6 +159,18 @@ class OneDALEngine:
         return np.stack([value.reshape(shape) for value in values], axis=1)
 
     def _run(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
+        """Return `function` of the rows, those beyond the last whole block padded if it pays."""
+        count = len(rows)
+        tail = count % self.block if self.block else 0
+        if not tail or tail < self.padded_from:
+            return self._widened(function, rows)
+        whole = count - tail
+        padded = np.zeros((self.block, rows.shape[1]), np.float32)
+        padded[:tail] = rows[whole:]
+        last = self._widened(function, padded)[:tail]
+        return np.concatenate([self._widened(function, rows[:whole]), last]) if whole else last
+
+    def _widened(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
         """Return `function` of what the regressors read: the rows, or their memberships."""
         if not len(rows):
             return np.empty((0, self.num_groups), np.float32)
@@ -182,6 +196,34 @@ class OneDALEngine:
         algorithm = self._regression(fptype="float", resultsToCompute=results)
         answer: Floats = algorithm.compute(rows, model).prediction
         return answer
+
+
+class MixedEngine:
+    """oneDAL for some numbers of rows, XGBoost for others: whichever is faster there."""
+
+    name = "onedal+xgboost"
+
+    def __init__(self, steps: Sequence[tuple[int, Engine]]) -> None:
+        """Take (first number of rows, engine), ascending; the first of them begins at 0."""
+        self._steps = tuple(steps)
+        first = self._steps[0][1]
+        self.objective = first.objective
+        self.num_features = first.num_features
+        self.num_groups = first.num_groups
+        self.feature_names = first.feature_names
+
+    def predict(self, rows: Floats) -> Floats:
+        return self._of(rows).predict(rows)
+
+    def margins(self, rows: Floats) -> Floats:
+        return self._of(rows).margins(rows)
+
+    def contributions(self, rows: Floats) -> Floats:
+        onedal = next(engine for _, engine in self._steps if engine.name == OneDALEngine.name)
+        return onedal.contributions(rows)
+
+    def _of(self, rows: Floats) -> Engine:
+        return next(engine for start, engine in reversed(self._steps) if len(rows) >= start)
 
 
 def checked(rows: Floats, engine: XGBoostEngine | OneDALEngine) -> Floats:

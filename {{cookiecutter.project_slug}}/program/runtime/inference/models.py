@@ -76,7 +76,7 @@ class Model:
             for choice in choices
         ]
         # Nearly every model is one engine with nothing to add to its answer.
-        plain = len(engines) == 1 and first.name != "xgboost" and not any(self.shadows)
+        plain = len(engines) == 1 and first.name == "onedal" and not any(self.shadows)
         self.predict = first.predict if plain else self._predict
         self.spread_rows = settings.spread_rows if plain else 0
 
@@ -95,7 +95,7 @@ class Model:
         # Not everything of XGBoost may run in several threads; oneDAL's predictions may.
         return [
             self._alone(getattr(engine, method), values)
-            if engine.name == "xgboost" or method == "contributions"
+            if engine.name != "onedal" or method == "contributions"
             else getattr(engine, method)(values)
             for engine in self.engines
         ]
