@@ -26,7 +26,7 @@ import settings
 from benchmarks import workload
 from benchmarks.paired import alternate, ratio
 from runtime.acceleration.engines import limit_onedal
-from runtime.formats import Scores, decode, encode
+from runtime.formats import decode, encode
 from runtime.inference import loading
 from runtime.inference.models import Model
 from runtime.job.resources import THREADS
@@ -86,7 +86,7 @@ def measure(model: Model, body: bytes, content_type: str) -> dict[str, float]:
     return {
         "decode": timed(lambda: decode(body, content_type, model.schema, "csv")),
         "predict": timed(lambda: model.predict(model.features(rows))),
-        "encode": timed(lambda: encode(Scores(scores), "text/csv")),
+        "encode": timed(lambda: encode(scores, "text/csv")),
         "compute": timed(lambda: model.engines[0].margins(values)),
     }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from locations import PROJECT  # isort: split
+
 import settings
-from locations import PROJECT
 from runtime.training import parameters
 
 README = PROJECT / "README.md"

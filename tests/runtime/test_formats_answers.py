@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.formats import Scores, Selected, encode, negotiate
+from runtime.formats import encode, negotiate
 from runtime.formats.answers import ENCODERS
 from runtime.formats.errors import AcceptError
 from runtime.formats.recordio import MAGIC, Record
@@ -20,17 +20,15 @@ GENERATOR = np.random.default_rng(3)
 SCORES = GENERATOR.random(50).astype(np.float32)
 SCORES[:4] = [0, 1e-30, 0.1, 16777216]
 CLASSES = GENERATOR.random((50, 3)).astype(np.float32)
-SELECTED = Selected(
-    ("predicted_label", "labels", "probability", "probabilities", "label_name", "raw_score"),
-    {
-        "predicted_label": np.arange(50, dtype=np.float32) % 3,
-        "labels": [[0, 1, 2]] * 50,
-        "probability": SCORES,
-        "probabilities": CLASSES,
-        "label_name": ["plain", 'with "quotes", and comma'] * 25,
-        "raw_score": None,
-    },
-)
+NOTHING = np.full(50, np.nan, np.float32)
+SELECTED: dict[str, Any] = {
+    "predicted_label": np.arange(50, dtype=np.float32) % 3,
+    "labels": [[0, 1, 2]] * 50,
+    "probability": SCORES,
+    "probabilities": CLASSES,
+    "label_name": ["plain", 'with "quotes", and comma'] * 25,
+    "raw_score": NOTHING,
+}
 
 
 def records(body: bytes) -> list[dict[str, list[float]]]:
@@ -57,29 +55,28 @@ def as_float32(values: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("values", [SCORES, CLASSES, SCORES[:1], CLASSES[:1]])
 def test_scores_survive_every_media_type_to_the_bit(values: np.ndarray) -> None:
-    answer = Scores(values)
-    lines = encode(answer, "text/csv").decode()
+    lines = encode(values, "text/csv").decode()
     assert lines.endswith("\n")
     table = [[float(cell) for cell in line.split(",")] for line in lines.splitlines()]
     np.testing.assert_array_equal(as_float32(table).reshape(values.shape), values)
-    predictions = json.loads(encode(answer, "application/json"))["predictions"]
+    predictions = json.loads(encode(values, "application/json"))["predictions"]
     assert all(list(item) == ["score"] for item in predictions)
     np.testing.assert_array_equal(as_float32([item["score"] for item in predictions]), values)
-    objects = encode(answer, "application/jsonlines").decode()
+    objects = encode(values, "application/jsonlines").decode()
     assert objects.endswith("\n")
     assert [json.loads(line) for line in objects.splitlines()] == predictions
-    loaded = np.load(io.BytesIO(encode(answer, "application/x-npy")), allow_pickle=False)
+    loaded = np.load(io.BytesIO(encode(values, "application/x-npy")), allow_pickle=False)
     np.testing.assert_array_equal(loaded, values, strict=True)
-    labels = [item["score"] for item in records(encode(answer, "application/x-recordio-protobuf"))]
+    labels = [item["score"] for item in records(encode(values, "application/x-recordio-protobuf"))]
     np.testing.assert_array_equal(as_float32(labels).reshape(values.shape), values)
 
 
 def test_floats_are_printed_as_short_as_float32_allows() -> None:
-    assert encode(Scores(np.float32([0.1, 1 / 3])), "text/csv") == b"0.1\n0.33333334\n"
+    assert encode(np.float32([0.1, 1 / 3]), "text/csv") == b"0.1\n0.33333334\n"
 
 
 def test_scores_take_the_forms_of_the_built_in_algorithm() -> None:
-    one, many = Scores(np.float32([0.5, 2])), Scores(np.float32([[0.25, 0.75]]))
+    one, many = np.float32([0.5, 2]), np.float32([[0.25, 0.75]])
     assert encode(one, "text/csv") == b"0.5\n2.0\n"
     assert encode(many, "text/csv") == b"0.25,0.75\n"
     assert encode(one, "application/json") == b'{"predictions":[{"score":0.5},{"score":2.0}]}'
@@ -94,9 +91,9 @@ def test_selected_keys_keep_their_order_in_json(media_type: str) -> None:
         found = json.loads(body)["predictions"]
     else:
         found = [json.loads(line) for line in body.splitlines()]
-    assert all(tuple(item) == SELECTED.keys for item in found)
+    assert all(list(item) == list(SELECTED) for item in found)
     assert [item["labels"] for item in found] == [[0, 1, 2]] * 50
-    assert [item["label_name"] for item in found] == SELECTED.columns["label_name"]
+    assert [item["label_name"] for item in found] == SELECTED["label_name"]
     assert all(item["raw_score"] is None for item in found)
     np.testing.assert_array_equal(as_float32([item["probability"] for item in found]), SCORES)
     np.testing.assert_array_equal(as_float32([item["probabilities"] for item in found]), CLASSES)
@@ -107,7 +104,7 @@ def test_selected_lists_are_one_quoted_cell_in_csv() -> None:
     assert body.endswith("\n")
     found = list(csv.reader(io.StringIO(body)))
     assert len(found) == 50
-    assert [row[4] for row in found] == SELECTED.columns["label_name"]
+    assert [row[4] for row in found] == SELECTED["label_name"]
     assert all(row[1] == "[0, 1, 2]" and row[5] == "nan" for row in found)
     np.testing.assert_array_equal(as_float32([json.loads(row[3]) for row in found]), CLASSES)
 
@@ -115,9 +112,9 @@ def test_selected_lists_are_one_quoted_cell_in_csv() -> None:
 def test_selected_keys_are_the_fields_of_a_structured_npy_array() -> None:
     body = encode(SELECTED, "application/x-npy")
     found = np.load(io.BytesIO(body), allow_pickle=False)
-    assert found.dtype.names == SELECTED.keys
+    assert list(found.dtype.names) == list(SELECTED)
     np.testing.assert_array_equal(found["probabilities"], CLASSES)
-    np.testing.assert_array_equal(found["label_name"], SELECTED.columns["label_name"])
+    np.testing.assert_array_equal(found["label_name"], SELECTED["label_name"])
     assert np.isnan(found["raw_score"]).all()
 
 
@@ -131,8 +128,7 @@ def test_selected_keys_are_the_label_map_of_recordio() -> None:
 
 @pytest.mark.parametrize("media_type", ENCODERS)
 def test_a_key_that_never_applies_is_null_in_every_row(media_type: str) -> None:
-    columns = {"probability": None, "predicted_score": SCORES}
-    body = encode(Selected(("probability", "predicted_score"), columns), media_type)
+    body = encode({"probability": NOTHING, "predicted_score": SCORES}, media_type)
     assert body.count(b"null") == (50 if "json" in media_type else 0)
     if media_type == "text/csv":
         assert body.splitlines()[2] == b"nan,0.1"
@@ -146,8 +142,8 @@ def test_no_rows_make_an_answer_without_rows(media_type: str) -> None:
         "application/jsonlines": b"",
         "application/x-recordio-protobuf": b"",
     }
-    for answer in (Scores(SCORES[:0]), Selected(("p",), {"p": SCORES[:0]})):
-        body = encode(answer, media_type)
+    for outputs in (SCORES[:0], {"p": SCORES[:0]}):
+        body = encode(outputs, media_type)
         if media_type in expected:
             assert body == expected[media_type]
         else:

@@ -171,7 +171,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "body", "kind", "headers", "status"), FAULTS, ids=lambda x: x)
+@pytest.mark.parametrize(
+    ("name", "body", "kind", "headers", "status"), FAULTS, ids=[fault[0] for fault in FAULTS]
+)
 def test_a_fault_of_the_client_has_its_status(
     server: Server, name: str, body: bytes, kind: str, headers: dict[str, str], status: int
 ) -> None:

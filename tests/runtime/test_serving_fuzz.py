@@ -9,22 +9,13 @@ import http.client
 import json
 import os
 import random
-import re
-from pathlib import Path
 
-import pytest
-
-import settings
 from conftest import Server, sample_rows
-from locations import PROGRAM
-from predictor import create_app
-from runtime.job.paths import Paths
 from test_serving_contract import ANSWERS, REQUESTS
 
 COUNT = int(os.environ.get("FUZZ_REQUESTS", "400"))
 WARM_UP = 4000  # requests after which memory must not grow
-DOCUMENT = json.loads((PROGRAM / "runtime" / "openapi.json").read_text())
-STATUSES = {int(code) for code in DOCUMENT["paths"]["/invocations"]["post"]["responses"]} - {503}
+STATUSES = {200, 204, 400, 406, 413, 415}
 TOKENS = [
     *(b"nan", b"inf", b"-", b"1e999", b"-0", b"1e-400", b"0x1F", b"\0", b"\xff", b"\xef\xbb\xbf"),
     *(b"[", b"{", b'"', b",", b":", b"\n", b"\r\n", b"1:1", b"99999999999:1", b"-1:2", b"qid:1"),
@@ -99,31 +90,3 @@ def test_nothing_that_is_sent_breaks_the_server(launch, server: Server) -> None:
         grown = server.memory()
         print(f"{COUNT} requests, kilobytes from {warm} to {grown}")
         assert grown < warm * 1.05
-
-
-@pytest.mark.parametrize("multi_model", ["false", "true"])
-def test_the_document_lists_the_routes_and_no_others(
-    booster, opt_ml: Path, multi_model: str
-) -> None:
-    config = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "SAGEMAKER_MULTI_MODEL": multi_model}
-    app = create_app(settings.load(config), Paths(opt_ml))
-    routes = {
-        (method.lower(), re.sub(r"<path:(\w+)>", r"{\1}", rule.rule))
-        for rule in app.url_map.iter_rules()
-        for method in rule.methods - {"HEAD", "OPTIONS"}
-    }
-    listed = {
-        (method, path)
-        for path, methods in DOCUMENT["paths"].items()
-        for method in methods
-        if method != "parameters" and (multi_model == "true" or not path.startswith("/models"))
-    }
-    assert routes == listed
-
-
-def test_the_document_names_every_format() -> None:
-    post = DOCUMENT["paths"]["/invocations"]["post"]
-    assert {kind.split(";")[0] for kind, _ in REQUESTS.values() if kind} <= set(
-        post["requestBody"]["content"]
-    )
-    assert set(post["responses"]["200"]["content"]) == set(ANSWERS)

@@ -204,7 +204,7 @@ def test_a_broken_model_is_a_503_with_the_reason(kind: str, launch, booster, opt
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("SAGEMAKER_INFERENCE_OUTPUT", "probability,odds"),
+        ("SHORT_ROWS", "perhaps"),
         ("SAGEMAKER_BIND_TO_PORT", "http"),
         ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/html"),
     ],

@@ -162,15 +162,91 @@ def test_keys_that_never_apply_still_give_a_row_each(booster, opt_ml: Path) -> N
     assert body.splitlines() == [b'{"probability":null}'] * len(ROWS)
 
 
-def test_unknown_keys_are_refused_at_start() -> None:
-    with pytest.raises(settings.SettingError, match=r"SAGEMAKER_INFERENCE_OUTPUT.*label_name"):
-        settings.load(
-            {
-                "NUM_CLASSES": "2",
-                "INPUT_FORMAT": "csv",
-                "SAGEMAKER_INFERENCE_OUTPUT": "probability,odds",
-            }
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+def test_unknown_keys_are_null_with_a_warning_at_start(
+    booster, opt_ml: Path, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    save(booster("binary:logistic"), opt_ml / "model")
+    chosen = settings.load(
+        {
+            "NUM_CLASSES": "2",
+            "INPUT_FORMAT": "csv",
+            "SAGEMAKER_INFERENCE_OUTPUT": "odds, Probability,,odds",
+        }
+    ).inference_output
+    client = serve(opt_ml, *chosen)
+    assert "'odds'" in caplog.text
+    assert "label_name" in caplog.text
+    truth = booster("binary:logistic").predict(xgboost.DMatrix(ROWS))
+    body = post(client, accept=accept)
+    if accept == "application/json":
+        assert [list(row) for row in rows_of(body)] == [["odds", "probability"]] * len(ROWS)
+        assert column(body, "odds") == [None] * len(ROWS)
+        np.testing.assert_allclose(column(body, "probability"), truth, atol=1e-6)
+    else:
+        assert all(line.startswith(b"nan,0.") for line in body.splitlines())
+
+
+# The forms below are those of AWS's serve.py and handler_service.py, written from Python's floats.
+BATCH = ["text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"]
+
+
+@pytest.mark.parametrize("accept", BATCH)
+@pytest.mark.parametrize("objective", ["multi:softprob", "binary:logistic"])
+def test_batch_transform_gets_a_line_per_row_for_any_accept(
+    booster, opt_ml: Path, objective: str, accept: str
+) -> None:
+    save(booster(objective), opt_ml / "model")
+    truth = booster(objective).predict(xgboost.DMatrix(ROWS))
+    client = serve(opt_ml, batch=True)
+    body = post(client, accept=accept).decode()
+    assert body.endswith("\n")
+    lines = body.splitlines()
+    assert all(line == str(json.loads(line)) for line in lines), "as Python prints it"
+    np.testing.assert_allclose([json.loads(line) for line in lines], truth, atol=1e-6)
+
+
+def test_batch_transform_keeps_selected_outputs_and_npy(booster, opt_ml: Path) -> None:
+    save(booster("multi:softprob"), opt_ml / "model")
+    selected = serve(opt_ml, "probabilities", batch=True)
+    assert len(column(post(selected), "probabilities")) == len(ROWS)
+    array = np.load(io.BytesIO(post(serve(opt_ml, batch=True), accept="application/x-npy")))
+    assert array.shape == (len(ROWS), 3)
+
+
+@pytest.mark.parametrize("short", [1, 4])
+@pytest.mark.parametrize("content_type", ["text/csv", "application/json", "application/x-npy"])
+def test_short_rows_end_in_missing_values_when_asked_for(
+    booster, opt_ml: Path, content_type: str, short: int
+) -> None:
+    save(booster("reg:squarederror"), opt_ml / "model")
+    rows = np.nan_to_num(ROWS[:, :short])
+    padded = np.full(ROWS.shape, np.nan, np.float32)
+    padded[:, :short] = rows
+    stream = io.BytesIO()
+    np.save(stream, rows)
+    body = {
+        "text/csv": to_csv(rows),
+        "application/json": json.dumps(rows.tolist()).encode(),
+        "application/x-npy": stream.getvalue(),
+    }[content_type]
+    headers = {"Accept": "application/json"}
+    answers = [
+        serve(opt_ml, **options).post(
+            "/invocations", data=body, content_type=content_type, headers=headers
         )
+        for options in ({}, {"short_rows": "missing"})
+    ]
+    assert answers[0].status_code == 400
+    truth = booster("reg:squarederror").predict(xgboost.DMatrix(padded))
+    np.testing.assert_allclose(column(answers[1].data, "score"), truth, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_are_too_long_stay_refused(booster, opt_ml: Path) -> None:
+    save(booster("reg:squarederror"), opt_ml / "model")
+    client = serve(opt_ml, short_rows="missing")
+    answer = client.post("/invocations", data=b"1,2,3,4,5,6\n", content_type="text/csv")
+    assert answer.status_code == 400
 
 
 def ensemble(base: Path, objective: str) -> list[xgboost.Booster]:

@@ -61,12 +61,14 @@ def test_the_parts_of_a_request_have_the_bits_of_the_whole(
     load_file("0 0 0 1/99 7\n")
     model = booster(objective)
     config = settings.load({"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"})
-    served = loading.load(save(model, opt_ml / "model"), config)
+    loaded = loading.load(save(model, opt_ml / "model"), config)
     calls: list[int] = []
-    engine = served.engines[0].predict
-    monkeypatch.setattr(served, "predict", lambda rows: calls.append(len(rows)) or engine(rows))
-    rows = invocation.decode(to_csv(ROWS), "text/csv", served.schema, "csv")
-    found = invocation.answer(served, rows, ()).values
+    engine = loaded.engines[0].predict
+    monkeypatch.setattr(
+        loaded.engines[0], "predict", lambda rows: calls.append(len(rows)) or engine(rows)
+    )
+    served = invocation.steps_of(loaded, config)
+    found = served.predict(served.decode(to_csv(ROWS), "text/csv"))
     assert len(calls) == 3
     np.testing.assert_array_equal(found, engine(ROWS))
     np.testing.assert_allclose(found, model.predict(xgboost.DMatrix(ROWS)), atol=1e-6)
@@ -81,9 +83,10 @@ def test_small_requests_and_xgboost_stay_whole(booster, opt_ml: Path, monkeypatc
         ({"ACCELERATION": "off"}, 12_001),
         ({"SPREAD_ROWS": "0"}, 12_001),
     ):
-        served = loading.load(folder, settings.load(names | extra))
-        rows = invocation.decode(to_csv(ROWS[:count]), "text/csv", served.schema, "csv")
-        assert len(invocation.answer(served, rows, ()).values) == count
+        config = settings.load(names | extra)
+        served = invocation.steps_of(loading.load(folder, config), config)
+        rows = served.decode(to_csv(ROWS[:count]), "text/csv")
+        assert len(served.predict(rows)) == count
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's malloc")

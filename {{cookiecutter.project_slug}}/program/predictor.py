@@ -1,61 +1,65 @@
-"""The web application: its routes, and the service that holds the model."""
+"""The web application: its routes, and the service behind them.
+
+`ScoringService` loads the model, converts it with daal4py, and predicts. The routes are at the end
+of this file, and so is the place for your own.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from http import HTTPStatus
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, request
 
 import settings as configuration
 from runtime import acceleration
-from runtime.inference import errors, invocation, loading, models, monitor
-from runtime.inference.errors import NoModelError, Reply, UnknownModelError
+from runtime.inference import errors, invocation, loading
+from runtime.inference.errors import NoModelError, Response, UnknownModelError
+from runtime.inference.invocation import ServedModel
+from runtime.inference.monitor import Monitor, exposition, forget
 from runtime.inference.store import ModelStore
 from runtime.job import resources
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 from runtime.server import health
+from runtime.server.web import WebApplication
 from settings import Settings
-
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-
-Environ = dict[str, Any]
-Start = Callable[..., Any]
 
 log = logging.getLogger(__name__)
 
 
 class ScoringService:
-    """Holds the model, or the reason why there is none, or many models; answers with them."""
+    """Holds the model, or the reason why there is none, or many models; answers with them.
+
+    `run` is the folder that the processes of one server share; None outside of a server.
+    """
 
     def __init__(self, settings: Settings, paths: Paths, run: Path | None = None) -> None:
         self.settings, self.run = settings, run
-        self.monitor = monitor.Monitor(settings)
-        self.model: models.Model | None = None
+        self.monitor = Monitor(settings)
+        self.model: ServedModel | None = None
         self.store: ModelStore | None = None
         self.failure = ""
         invocation.check(settings)
         if settings.multi_model:
-            self.store = ModelStore(run / "models" if run else paths.models, settings)
-        else:
-            self._load(paths.model)
-
-    def _load(self, folder: Path) -> None:
-        """Load the model. A broken one is a reason for 503s, not for dying again and again."""
+            self.store = ModelStore(run / "models" if run else paths.models, settings, self.load)
+            return
         try:
-            self.model = loading.load(folder, self.settings)
+            self.model = self.load(paths.model)
         except (acceleration.ModelFileError, UserError, OSError) as error:
+            # A reason to answer 503 with, not for a process that dies again and again.
             self.failure = f"the model cannot be served: {error}"
             log.error("error: %s", self.failure)
 
-    def get_model(self, name: str | None = None) -> models.Model:
+    def load(self, folder: Path) -> ServedModel:
+        """Load a model folder, convert it, and choose the steps of its requests."""
+        return invocation.steps_of(loading.load(folder, self.settings), self.settings)
+
+    def get_model(self, name: str | None = None) -> ServedModel:
         """Return the model, or the one called `name` of a multi-model endpoint.
 
         Raises NoModelError with the reason when loading failed, UnknownModelError.
@@ -68,16 +72,29 @@ class ScoringService:
             raise NoModelError(self.failure)
         return self.model
 
-    def predict(self, environ: Mapping[str, Any], name: str | None = None) -> Reply:
-        """Answer one request for predictions, by the model called `name` if there are many."""
-        reply, trace = invocation.invoke(self.get_model, name, environ, self.settings)
-        self.monitor.record(trace, environ)
-        return reply
+    def predict(self, environ: dict[str, Any], name: str | None = None) -> Response:
+        """Answer the request of a WSGI environment, by the model called `name` if there are many.
 
-    def ping(self) -> Reply:
+        Raises FormatError, which carries its HTTP status, when the request is wrong.
+        """
+        trace = invocation.trace_of(environ)
+        try:
+            model = self.get_model(name)
+            response = invocation.answer(model, environ, self.settings.max_content_length, trace)
+            trace.status = response.status
+            return response
+        except Exception as error:
+            trace.status, trace.message = errors.status_of(error), errors.printable(str(error))
+            environ["HTTP_X_REQUEST_ID"] = trace.request_id  # for the response, if it is ours
+            raise
+        finally:
+            self.monitor.record(trace, environ)
+
+    def ping(self) -> Response:
         """Test the model in this process: 200 with an empty body, or 503 and the reason."""
-        finding = self.test()
-        return errors.from_exception(NoModelError(finding)) if finding else Reply(200)
+        if finding := self.test():
+            raise NoModelError(finding)
+        return Response(200)
 
     def test(self) -> str:
         """Return what is wrong with the model in this process, or the empty string."""
@@ -86,80 +103,44 @@ class ScoringService:
             self.store.sweep()
             self.monitor.observe(len(self.store.registry.ready()), None)
             return ""
-        self.monitor.observe(int(self.model is not None), self.model)
-        return self.model.self_test() if self.model else self.failure
+        if self.model is None:
+            self.monitor.observe(0, None)
+            return self.failure
+        self.monitor.observe(1, self.model.model)
+        return self.model.model.self_test()
 
-    def execution_parameters(self) -> Reply:
+    def execution_parameters(self) -> Response:
         """Tell batch transform how much this container takes."""
         parameters = {
             "MaxConcurrentTransforms": self.settings.workers or resources.cpu_count(),
             "BatchStrategy": "MULTI_RECORD",
             "MaxPayloadInMB": max(1, self.settings.max_content_length >> 20),
         }
-        return Reply(200, orjson.dumps(parameters), "application/json")
+        return Response(200, orjson.dumps(parameters), "application/json")
 
-    def metrics(self) -> Reply:
+    def metrics(self) -> Response:
         """Return the metrics of all workers; those of the others are at most a second old."""
         self.monitor.flush()
-        return monitor.exposition()
+        return exposition()
 
     def start_worker(self) -> None:
         """Prepare a process that was just forked: warm up, then begin its heartbeat."""
         if self.model is not None:
-            for engine in self.model.engines:
+            for engine in self.model.model.engines:
                 acceleration.after_fork(engine)
         if self.run:
             health.Heartbeat(self.run / "beats", self.test).start()
 
     def forget_worker(self, pid: int) -> None:
         """Clean up after a worker that ended."""
-        monitor.forget(pid)
+        forget(pid)
         if self.run:
             health.forget(self.run / "beats", pid)
 
 
-def respond(reply: Reply) -> Response:
-    """Turn a reply into Flask's own."""
-    headers = list(reply.headers)
-    return Response(reply.body, reply.status, headers, content_type=reply.content_type)
-
-
-def invoked_model(path: str) -> str | None:
-    """Return which of many models a path asks to predict; None if none."""
-    if not (path.startswith("/models/") and path.endswith("/invoke")):
-        return None
-    name = path[len("/models/") : -len("/invoke")]
-    return name.encode("latin-1").decode("utf-8", "replace")  # as WSGI wants it
-
-
-def answer_first(service: ScoringService, rest: Start) -> Start:
-    """Wrap a WSGI application: predictions are answered here, everything else by `rest`.
-
-    Flask's dispatch costs more than the prediction of a row. The routes of `create_app` answer
-    the same requests through the same function, wherever they run without this wrapper.
-    """
-
-    many = service.store is not None
-
-    def application(environ: Environ, start_response: Start) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        name = invoked_model(path) if many else None
-        if environ["REQUEST_METHOD"] != "POST" or (path != "/invocations" and name is None):
-            result: Iterable[bytes] = rest(environ, start_response)
-            return result
-        reply = service.predict(environ, name)
-        headers = [("Content-Length", str(len(reply.body))), *reply.headers]
-        if reply.content_type:
-            headers.append(("Content-Type", reply.content_type))
-        start_response(STATUS_LINES[reply.status], headers)
-        return [reply.body]
-
-    return application
-
-
-def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Reply]]]:
+def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Response]]]:
     """Return method, path and answer of each route."""
-    table: list[tuple[str, str, Callable[..., Reply]]] = [
+    table: list[tuple[str, str, Callable[..., Response]]] = [
         ("GET", "/ping", service.ping),
         ("POST", "/invocations", lambda: service.predict(request.environ)),
         ("GET", "/execution-parameters", service.execution_parameters),
@@ -181,19 +162,20 @@ def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Reply]
 
 
 def create_app(settings: Settings | None = None, paths: Paths | None = None) -> Flask:
-    """Load the model and return the application that serves it."""
+    """Load the model and return the application that serves it.
+
+    Register your own hooks, error handlers, routes and blueprints on `app`, here or in wsgi.py:
+    all of Flask's work for every route. Predictions go past Flask while there is no hook, because
+    its dispatch takes longer than the prediction of a row.
+    """
     run = os.environ.get("SERVE_RUN")
     service = ScoringService(
         settings or configuration.load(),
         paths or Paths.from_environment(),
         Path(run) if run else None,
     )
-    app = Flask(__name__, static_folder=None)
+    app = WebApplication(__name__, service.predict, many=service.store is not None)
     app.extensions["scoring"] = service
-    app.url_map.merge_slashes = False  # the name of a model may hold two
     for method, path, answer in routes(service):
-        view = partial(lambda answer, **values: respond(answer(**values)), answer)
-        app.add_url_rule(path, f"{method} {path}", view, methods=[method])
-    app.register_error_handler(Exception, lambda error: respond(errors.from_exception(error)))
-    app.wsgi_app = answer_first(service, app.wsgi_app)  # type: ignore[method-assign]
+        app.add_view(method, path, answer)
     return app

@@ -101,7 +101,12 @@ class Settings:
         integer(0),
         "seconds that a request may take; 0 = SageMaker's limits: 60, in batch transform 600",
     )
-    batch: bool = setting("SAGEMAKER_BATCH", "false", flag, "set by batch transform")
+    batch: bool = setting(
+        "SAGEMAKER_BATCH",
+        "false",
+        flag,
+        "set by batch transform: a line per row, several values as [a, b], for any Accept but npy",
+    )
     spread_rows: int = setting(
         "SPREAD_ROWS",
         "10000",
@@ -116,15 +121,15 @@ class Settings:
     )
     default_accept: str = setting(
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
-        "text/csv",
+        "",
         plain,
-        "media type of answers to requests that accept anything",
+        "media type of answers to requests that accept anything; empty: text/csv",
     )
     inference_output: tuple[str, ...] = setting(
         "SAGEMAKER_INFERENCE_OUTPUT",
         "",
         keys_of(*OUTPUT_KEYS),
-        "keys of the answer, in order; empty: scores",
+        "keys of the answer, in order; an unknown one is null on every row; empty: scores",
     )
     inference_ensemble: bool = setting(
         "SAGEMAKER_INFERENCE_ENSEMBLE", "true", flag, "average several model files"
@@ -132,11 +137,23 @@ class Settings:
     multi_model: bool = setting(
         "SAGEMAKER_MULTI_MODEL", "false", flag, "serve the multi-model endpoint contract"
     )
+    multi_model_answers: str = setting(
+        "MULTI_MODEL_ANSWERS",
+        "as-single",
+        one_of("as-single", "built-in"),
+        "built-in: JSON [a, b] by default and CSV a,b on one line, as its multi-model endpoints",
+    )
     model_memory_mb: int = setting(
         "MODEL_MEMORY_MB",
         "0",
         integer(0),
         "memory for the models of a multi-model endpoint; 0 = 70 % of the container's",
+    )
+    short_rows: str = setting(
+        "SHORT_ROWS",
+        "refuse",
+        one_of("refuse", "missing"),
+        "missing: rows with too few columns end in missing values, as in the built-in algorithm",
     )
     libsvm_index_base: int = setting(
         "LIBSVM_INDEX_BASE",

@@ -23,24 +23,25 @@ from runtime.formats import Rows
 from runtime.formats.errors import FormatError
 from runtime.formats.files import read_channel
 from runtime.inference import loading
+from runtime.inference.models import Predictions
 from runtime.inference.outputs import predicted_label
 from runtime.job.failures import ContainerError
 from runtime.job.paths import Paths
 
 
-def scores_of(labels: NDArray[Any], predictions: NDArray[Any], classes: Any) -> dict[str, float]:
+def metrics_of(labels: NDArray[Any], scores: NDArray[Any], classes: Any) -> dict[str, float]:
     """Return the metrics by name; `classes` are the predicted labels, None of a regression."""
     if classes is None:
-        error = float(metrics.mean_squared_error(labels, predictions))
-        mean = float(metrics.mean_absolute_error(labels, predictions))
-        return {"r2": float(metrics.r2_score(labels, predictions)), "rmse": error**0.5, "mae": mean}
+        error = float(metrics.mean_squared_error(labels, scores))
+        mean = float(metrics.mean_absolute_error(labels, scores))
+        return {"r2": float(metrics.r2_score(labels, scores)), "rmse": error**0.5, "mae": mean}
     found = {
         "accuracy": float(metrics.accuracy_score(labels, classes)),
         "balanced_accuracy": float(metrics.balanced_accuracy_score(labels, classes)),
         "f1_macro": float(metrics.f1_score(labels, classes, average="macro")),
     }
-    if predictions.ndim == 1 and len(np.unique(labels)) == 2:
-        found["auc"] = float(metrics.roc_auc_score(labels, predictions))
+    if scores.ndim == 1 and len(np.unique(labels)) == 2:
+        found["auc"] = float(metrics.roc_auc_score(labels, scores))
     return found
 
 
@@ -53,9 +54,10 @@ def run(base: Path) -> dict[str, Any]:
         model = loading.load(Path(folder), options)
     names = model.manifest.feature_names
     table = read_channel(base / "input" / "test", "text/csv", options.input_format, names=names)
-    scored = model.score(Rows(np.ascontiguousarray(table.features), table.names))
-    classes = predicted_label(scored)
-    found = scores_of(np.asarray(table.labels), scored.predictions, classes)
+    rows = Rows(np.ascontiguousarray(table.features), table.names)
+    predictions = Predictions(model, model.features(rows))
+    classes = predicted_label(predictions)
+    found = metrics_of(np.asarray(table.labels), predictions.scores, classes)
     first = next(iter(found))
     kinds = {1: "regression", 2: "binary_classification"}
     kind = kinds.get(options.num_classes, "multiclass_classification")
@@ -67,7 +69,7 @@ def run(base: Path) -> dict[str, Any]:
     }
     output.mkdir(parents=True, exist_ok=True)
     (output / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    np.savetxt(output / "predictions.csv", scored.predictions, "%.9g", ",")
+    np.savetxt(output / "predictions.csv", predictions.scores, "%.9g", ",")
     return report
 
 

@@ -54,14 +54,14 @@ def flag(text: str) -> bool:
     raise ValueError
 
 
-def keys_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of names separated by commas, each one of `choices`."""
-    parse_one = one_of(*choices)
+def keys_of(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser of names separated by commas, in lower case, each once; any name is taken."""
 
     def parse(text: str) -> tuple[str, ...]:
-        return tuple(parse_one(word.strip()) for word in text.split(",") if word.strip())
+        names = text.replace(" ", "").lower().split(",")
+        return tuple(dict.fromkeys(name for name in names if name))
 
-    parse.__doc__ = "a list, separated by commas, of " + ", ".join(choices)
+    parse.__doc__ = "a list, separated by commas, of " + ", ".join(known)
     return parse
 
 

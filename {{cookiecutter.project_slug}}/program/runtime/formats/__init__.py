@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 
-from runtime.formats.answers import Answer, Column, Scores, Selected, encode
+from runtime.formats.answers import Column, Columns, Outputs, encode
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError
 from runtime.formats.files import iterate_channel, read_channel
 from runtime.formats.media import negotiate, resolve
-from runtime.formats.table import Rows, Schema, Table
+from runtime.formats.table import Rows, Schema, Table, blank
 
 __all__ = [
-    "Answer",
     "Column",
+    "Columns",
+    "Outputs",
     "Rows",
     "Schema",
-    "Scores",
-    "Selected",
     "Table",
     "decode",
     "encode",
@@ -55,6 +54,10 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
         message = f"{type(error).__name__}: {error}"
         raise loading_failed(DecodeError(message), codec.name, content_type) from error
     found = rows.values.shape[1]
+    if found < schema.num_features and schema.pad_short_rows:
+        padded = blank(len(rows.values), schema.num_features)
+        padded[:, :found] = rows.values
+        return Rows(padded, schema.feature_names)
     if found != schema.num_features:
         raise ColumnsError(
             f"the rows have {found} columns, the model has {schema.num_features}",

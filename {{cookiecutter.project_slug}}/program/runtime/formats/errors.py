@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass
@@ -11,6 +12,8 @@ class FormatError(Exception):
 
     `row` and `column` count from 1, as people and spreadsheets do.
     """
+
+    status: ClassVar[int] = 415  # the HTTP status of a request that fails with it
 
     message: str
     row: int | None = None
@@ -40,6 +43,10 @@ class DecodeError(FormatError):
 class ColumnsError(FormatError):
     """The rows decode, but their columns (count or names) are not the model's."""
 
+    status = 400
+
 
 class AcceptError(FormatError):
     """No media type of the Accept header can be written."""
+
+    status = 406

@@ -18,11 +18,13 @@ MAX_CELLS = 1 << 26  # of a request's matrix: 256 MB
 
 @dataclass(frozen=True)
 class Schema:
-    """What a decoder must know of the model: columns, their names, and libsvm's first index."""
+    """What a decoder must know of the model: columns, their names, libsvm's first index, and
+    whether rows that are too short end in missing values."""
 
     num_features: int
     feature_names: tuple[str, ...] | None = None
     index_base: int = 0
+    pad_short_rows: bool = False
 
 
 @dataclass(frozen=True)

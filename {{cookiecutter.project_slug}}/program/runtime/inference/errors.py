@@ -1,22 +1,39 @@
-"""Errors as data: the one table from cause to status, and the one way to an error's answer."""
+"""What a request can fail with, and the JSON object that every failure is answered with.
+
+Each error carries its HTTP status as a class attribute:
+
+    FormatError                 runtime.formats.errors: the data of a request or a training file
+    ├── ColumnsError      400
+    ├── AcceptError       406
+    ├── MediaTypeError    415
+    ├── DecodeError       415
+    └── ServingError            this module: everything else about a request
+        ├── BadModelError       400
+        ├── UnknownModelError   404
+        ├── LoadedModelError    409
+        ├── BodyTooLargeError   413
+        ├── NoModelError        503
+        └── OutOfMemoryError    507
+
+Werkzeug's HTTPException (an unknown route, a wrong method, `abort(401)`) keeps the status of its
+own. Whatever else is raised is a defect of this program: 500, and a traceback in the log.
+"""
 
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 from werkzeug.exceptions import HTTPException
 
-from runtime.formats.errors import (
-    AcceptError,
-    ColumnsError,
-    DecodeError,
-    FormatError,
-    MediaTypeError,
-)
+from runtime.formats.errors import FormatError
 
 FIELDS = ("row", "column", "expected", "found", "content_type")
+LONGEST_TEXT = 2000  # characters; an error is read by a person, and may quote what a client sent
+MOST_ITEMS = 100  # of a list, such as the names of the model's columns
 
 log = logging.getLogger(__name__)
 
@@ -25,46 +42,50 @@ class StartError(Exception):
     """The server must not start: its configuration and its model contradict each other."""
 
 
-class BodyTooLargeError(FormatError):
-    """The body, or what it decompresses to, is over MAX_CONTENT_LENGTH."""
+class ServingError(FormatError):
+    """A request cannot be answered, for a reason that is not in its data."""
+
+    status = 500
 
 
-class NoModelError(FormatError):
-    """No model can answer at the moment; the message says why."""
+class BadModelError(ServingError):
+    """What the client asked to load is not a model."""
+
+    status = 400
 
 
-class UnknownModelError(FormatError):
+class UnknownModelError(ServingError):
     """The multi-model endpoint has no model of this name."""
 
+    status = 404
 
-class LoadedModelError(FormatError):
+
+class LoadedModelError(ServingError):
     """The multi-model endpoint has a model of this name already."""
 
-
-class BadModelError(FormatError):
-    """What the client asked to load is no model."""
+    status = 409
 
 
-class OutOfMemoryError(FormatError):
+class BodyTooLargeError(ServingError):
+    """The body, or what it decompresses to, is over MAX_CONTENT_LENGTH."""
+
+    status = 413
+
+
+class NoModelError(ServingError):
+    """No model can answer at the moment; the message says why."""
+
+    status = 503
+
+
+class OutOfMemoryError(ServingError):
     """The model would not fit beside those that are loaded: unload one first."""
 
-
-STATUS: dict[type[Exception], int] = {
-    ColumnsError: 400,
-    BadModelError: 400,
-    UnknownModelError: 404,
-    AcceptError: 406,
-    LoadedModelError: 409,
-    BodyTooLargeError: 413,
-    MediaTypeError: 415,
-    DecodeError: 415,
-    NoModelError: 503,
-    OutOfMemoryError: 507,
-}
+    status = 507
 
 
-class Reply(NamedTuple):
-    """An HTTP answer: status, body, its media type, further headers."""
+class Response(NamedTuple):
+    """An HTTP response: status, body, its media type, further headers."""
 
     status: int
     body: bytes = b""
@@ -72,25 +93,60 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def from_exception(error: Exception, request_id: str = "") -> Reply:
-    """Turn an exception into the answer of its status, with a JSON object that explains it.
-
-    What the table does not hold is a defect of this program: status 500, with a traceback in the
-    log under the request's id, and nothing of it in the answer.
-    """
-    headers: tuple[tuple[str, str], ...] = ()
-    document: dict[str, Any]
+def status_of(error: Exception) -> int:
+    """Return the HTTP status of an exception; 500 for a defect."""
     if isinstance(error, FormatError):
-        status = STATUS[type(error)]
-        document = {"code": status, "message": error.message}
+        return error.status
+    if isinstance(error, HTTPException):
+        return error.code or 500
+    return 500
+
+
+def from_exception(error: Exception, request_id: str = "") -> Response:
+    """Return the response to a request that failed: a JSON object that explains it. Never raises.
+
+    Of a defect the response has the request's id only; the log has its traceback under that id.
+    """
+    status = status_of(error)
+    headers: tuple[tuple[str, str], ...] = ()
+    document: dict[str, Any] = {"code": status}
+    if isinstance(error, FormatError):
+        document["message"] = error.message
         document |= {key: getattr(error, key) for key in FIELDS if getattr(error, key) is not None}
     elif isinstance(error, HTTPException):
-        status = error.code or 500
-        document = {"code": status, "message": error.description}
+        document["message"] = error.description
         headers = tuple((key, value) for key, value in error.get_headers() if key == "Allow")
     else:
+        request_id = printable(request_id)
         log.error("request %s failed", request_id, exc_info=error)
-        status = 500
-        document = {"code": status, "message": "internal error; the log has it", "id": request_id}
-    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
-    return Reply(status, body, "application/json", headers)
+        document |= {"message": "internal error; see the log", "id": request_id}
+    return Response(status, to_json(document), "application/json", headers)
+
+
+def to_json(document: dict[str, Any]) -> bytes:
+    """Return a flat object as JSON, whatever a client has put into its values. Never raises."""
+    return orjson.dumps({key: presentable(value) for key, value in document.items()})
+
+
+def presentable(value: object) -> Any:
+    """Return a value as JSON can hold it, cut where it is longer than a person reads.
+
+    Texts may hold unpaired surrogates, and integers more than 64 bits: JSON's parsers make both.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, int) and value.bit_length() > 63:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, list | tuple | set):
+        return [presentable(item) for item in islice(value, MOST_ITEMS)]
+    return value if value is None or isinstance(value, int | float) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a client's text on one line of valid Unicode, at most LONGEST_TEXT characters."""
+    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in cut)

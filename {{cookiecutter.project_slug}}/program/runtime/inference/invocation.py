@@ -1,31 +1,52 @@
-"""One request, straight down: read, decode, predict, select, encode."""
+"""One request, straight down: bytes -> decode -> predict -> select -> encode -> bytes.
+
+The four steps are chosen when a model is loaded (`steps_of`), never per request. What replaces one
+of them for every request of a model, as an owner's own code does, makes another `ServedModel` with
+`dataclasses.replace`:
+
+    decode    body, Content-Type -> data        here the Rows of the model's columns
+    predict   data -> predictions               here a float array, or Predictions
+    select    predictions -> outputs            here what formats.encode can write
+    encode    outputs, Accept -> body, media type
+
+No step knows of HTTP. One that raises a FormatError is answered with that error's status.
+"""
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-from runtime.formats import Answer, Rows, Scores, Selected, decode, encode
+from runtime.formats import Outputs, Rows, decode, negotiate
+from runtime.formats.answers import BATCH_ENCODERS, ENCODERS, MULTI_MODEL_ENCODERS
 from runtime.formats.errors import AcceptError
-from runtime.formats.media import negotiate
-from runtime.inference import errors, outputs, spread
+from runtime.inference import outputs, spread
 from runtime.inference.body import read_body
-from runtime.inference.errors import Reply
-from runtime.inference.models import Model
-from settings import SettingError, Settings
+from runtime.inference.errors import Response
+from runtime.inference.models import Model, Predictions
+from settings import OUTPUT_KEYS, SettingError, Settings
 
-EMPTY = Reply(204)
+EMPTY = Response(204)
+
+log = logging.getLogger(__name__)
 
 
-def check(settings: Settings) -> None:
-    """Raise SettingError when no request could be answered with these settings."""
-    try:
-        negotiate(None, settings.default_accept)
-    except AcceptError as error:
-        raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model, and the steps of every request to it."""
+
+    model: Model
+    decode: Callable[[bytes, str | None], Any]
+    predict: Callable[[Any], Any]
+    select: Callable[[Any], Any]
+    encode: Callable[[Any, str | None], tuple[bytes, str]]
+    headers: tuple[tuple[str, str], ...]  # of every prediction
+    count: Callable[[Any], int]  # the rows of what `decode` returned; none is answered with 204
 
 
 @dataclass(slots=True)
@@ -43,55 +64,114 @@ class Trace:
     message: str = ""
 
 
-def answer(model: Model, rows: Rows, keys: tuple[str, ...]) -> Answer:
-    """Return the plain predictions, or the columns of the selected keys."""
-    if keys:
-        return Selected(keys, outputs.select(model.score(rows), keys))
-    values = model.features(rows)
-    if 0 < model.spread_rows <= len(values):
-        return Scores(spread.predict(model.predict, values))
-    return Scores(model.predict(values))
-
-
-def _respond(model: Model, environ: Mapping[str, Any], settings: Settings, trace: Trace) -> Reply:
-    trace.engine = model.engine_name
-    body = read_body(environ, settings.max_content_length)
-    if not body:
-        return EMPTY
-    start = perf_counter()
-    rows = decode(body, environ.get("CONTENT_TYPE"), model.schema, settings.input_format)
-    decoded = perf_counter()
-    trace.rows, trace.decode = len(rows.values), decoded - start
-    keys = settings.inference_output
-    media_type = negotiate(environ.get("HTTP_ACCEPT"), settings.default_accept)
-    if not trace.rows:
-        return EMPTY
-    content = answer(model, rows, keys)
-    predicted = perf_counter()
-    trace.predict = predicted - decoded
-    text = encode(content, media_type)
-    trace.encode = perf_counter() - predicted
-    return Reply(200, text, media_type, (("X-Model-Engine", trace.engine),))
-
-
-def invoke(
-    find: Callable[[str | None], Model],
-    name: str | None,
-    environ: Mapping[str, Any],
-    settings: Settings,
-) -> tuple[Reply, Trace]:
-    """Answer the request in a WSGI environment with the model that `find` gives for `name`.
-
-    Never raises.
-    """
-    trace = Trace(
+def trace_of(environ: Mapping[str, Any]) -> Trace:
+    """Begin the trace of the request in a WSGI environment."""
+    return Trace(
         environ.get("HTTP_X_REQUEST_ID") or uuid.uuid4().hex,
         environ.get("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", ""),
     )
+
+
+def answer(served: ServedModel, environ: Mapping[str, Any], limit: int, trace: Trace) -> Response:
+    """Answer the request in a WSGI environment, whose body has at most `limit` bytes.
+
+    Raises FormatError when the request is wrong, and whatever else a step raises.
+    """
+    trace.engine = served.model.engine_name
+    body = read_body(environ, limit)
+    if not body:
+        return EMPTY
+    start = perf_counter()
+    data = served.decode(body, environ.get("CONTENT_TYPE"))
+    decoded = perf_counter()
+    trace.rows, trace.decode = served.count(data), decoded - start
+    if not trace.rows:
+        return EMPTY
+    selected = served.select(served.predict(data))
+    predicted = perf_counter()
+    trace.predict = predicted - decoded
+    text, media_type = served.encode(selected, environ.get("HTTP_ACCEPT"))
+    trace.encode = perf_counter() - predicted
+    return Response(200, text, media_type, served.headers)
+
+
+def steps_of(model: Model, settings: Settings) -> ServedModel:
+    """Return the model with the template's own steps, as the settings want them."""
+    keys = settings.inference_output
+    return ServedModel(
+        model,
+        decode=lambda body, content_type: decode(
+            body, content_type, model.schema, settings.input_format
+        ),
+        predict=partial(predictions_of, model) if keys else scores_of(model, settings.spread_rows),
+        select=partial(outputs.select, keys=keys) if keys else unchanged,
+        encode=encoder(settings),
+        headers=(("X-Model-Engine", model.engine_name),),
+        count=lambda rows: len(rows.values),
+    )
+
+
+def scores_of(model: Model, spread_rows: int) -> Callable[[Rows], Any]:
+    """Return the step that gives `Booster.predict` of rows, the shortest way for this model."""
+    predict = model.engines[0].predict if model.plain else model.predict
+    least = spread_rows if model.plain else 0
+
+    def step(rows: Rows) -> Any:
+        values = model.features(rows)
+        if 0 < least <= len(values):
+            return spread.predict(predict, values)
+        return predict(values)
+
+    return step
+
+
+def predictions_of(model: Model, rows: Rows) -> Predictions:
+    """Return what selected outputs are made of."""
+    return Predictions(model, model.features(rows))
+
+
+def unchanged(predictions: Any) -> Any:
+    """Select nothing: the predictions are the outputs."""
+    return predictions
+
+
+def encoder(settings: Settings) -> Callable[[Outputs, str | None], tuple[bytes, str]]:
+    """Return the step that writes outputs in the media type that an Accept header likes best."""
+    table, default = ENCODERS, default_accept(settings)
+    if settings.batch and not settings.inference_output:
+        table = BATCH_ENCODERS
+    elif as_built_in(settings) and not settings.inference_output:
+        table = MULTI_MODEL_ENCODERS
+
+    def step(outputs: Outputs, accept: str | None) -> tuple[bytes, str]:
+        media_type = negotiate(accept, default)
+        return table[media_type](outputs), media_type
+
+    return step
+
+
+def default_accept(settings: Settings) -> str:
+    """Return the media type, or the Accept list, of requests that accept anything."""
+    return settings.default_accept or ("application/json" if as_built_in(settings) else "text/csv")
+
+
+def as_built_in(settings: Settings) -> bool:
+    """Return whether several models answer in the forms of the built-in's multi-model endpoint."""
+    return settings.multi_model and settings.multi_model_answers == "built-in"
+
+
+def check(settings: Settings) -> None:
+    """Warn of output keys that are unknown. Raise SettingError when no request could be answered
+    with these settings."""
+    unknown = [key for key in settings.inference_output if key not in OUTPUT_KEYS]
+    if unknown:
+        log.warning(
+            "SAGEMAKER_INFERENCE_OUTPUT: unknown keys are answered with null (nan in csv): %s; "
+            "the known ones are %s",
+            ", ".join(map(repr, unknown)),
+            ", ".join(OUTPUT_KEYS),
+        )
     try:
-        reply = _respond(find(name), environ, settings, trace)
-    except Exception as error:
-        reply = errors.from_exception(error, trace.request_id)
-        trace.message = str(error)
-    trace.status = reply.status
-    return reply, trace
+        negotiate(None, default_accept(settings))
+    except AcceptError as error:
+        raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None

@@ -64,6 +64,7 @@ class Model:
             manifest.num_columns or first.num_features,
             manifest.feature_names or first.feature_names,
             settings.libsvm_index_base if manifest.index_base is None else manifest.index_base,
+            settings.short_rows == "missing",
         )
 
         self.lock = threading.RLock()
@@ -75,13 +76,13 @@ class Model:
             else None
             for choice in choices
         ]
-        # Nearly every model is one engine with nothing to add to its answer.
-        plain = len(engines) == 1 and first.name == "onedal" and not any(self.shadows)
-        self.predict = first.predict if plain else self._predict
-        self.spread_rows = settings.spread_rows if plain else 0
+        # Nearly every model is one oneDAL engine with nothing to add to its predictions.
+        self.plain = len(engines) == 1 and first.name == "onedal" and not any(self.shadows)
 
-    def _predict(self, values: Floats) -> Floats:
+    def predict(self, values: Floats) -> Floats:
         """Return what the engines predict together, and let the shadows look."""
+        if self.plain:
+            return self.engines[0].predict(values)
         answers = self.ask("predict", values)
         for shadow, answer in zip(self.shadows, answers, strict=True):
             if shadow:
@@ -113,10 +114,6 @@ class Model:
         values, _ = features.transform(rows.values, rows.names, self.manifest.fitted_features)
         return values
 
-    def score(self, rows: Rows) -> Scored:
-        """Return what can be asked of this model for decoded rows."""
-        return Scored(self, self.features(rows))
-
     def self_test(self) -> str:
         """Predict one row of missing values; return what is wrong, or the empty string.
 
@@ -135,8 +132,8 @@ class Model:
         return "" if finite else "the self-test gave a prediction that is not finite"
 
 
-class Scored:
-    """The predictions of a model for some rows, each computed when first asked for."""
+class Predictions:
+    """What can be asked of a model for the rows of one request, computed when first asked for."""
 
     def __init__(self, model: Model, values: Floats) -> None:
         self.model, self.values = model, values
@@ -144,21 +141,24 @@ class Scored:
         self.label_names = model.label_names
         self._known: dict[str, Floats] = {}
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     @property
-    def predictions(self) -> Floats:
-        """`Booster.predict`; the mean, or the vote, of an ensemble."""
-        if "predict" not in self._known:
-            self._known["predict"] = self.model.predict(self.values)
-        return self._known["predict"]
+    def scores(self) -> Floats:
+        """`Booster.predict`, [n] or [n, groups]; the mean, or the vote, of an ensemble."""
+        if "scores" not in self._known:
+            self._known["scores"] = self.model.predict(self.values)
+        return self._known["scores"]
 
     @property
     def margins(self) -> Floats:
-        """The untransformed sums of the trees."""
+        """The untransformed sums of the trees, [n] or [n, groups]."""
         return self._mean("margins")
 
     @property
     def contributions(self) -> Floats:
-        """SHAP values, the bias last."""
+        """SHAP values, the bias last: [n, features + 1] or [n, groups, features + 1]."""
         return self._mean("contributions")
 
     def _mean(self, method: str) -> Floats:

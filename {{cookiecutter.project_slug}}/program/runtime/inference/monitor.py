@@ -34,7 +34,7 @@ from prometheus_client import (
     multiprocess,
 )
 
-from runtime.inference.errors import Reply
+from runtime.inference.errors import Response, printable
 from runtime.inference.invocation import Trace
 from runtime.inference.models import Model
 from settings import PROJECT, Settings
@@ -137,9 +137,9 @@ class Monitor:
     def _line(trace: Trace, environ: Mapping[str, Any]) -> dict[str, Any]:
         line = {
             "time": time.time(),
-            "request_id": trace.request_id,
-            "inference_id": trace.inference_id,
-            "path": environ["PATH_INFO"],
+            "request_id": printable(trace.request_id),
+            "inference_id": printable(trace.inference_id),
+            "path": printable(environ["PATH_INFO"]),
             "status": trace.status,
             "rows": trace.rows,
             "engine": trace.engine,
@@ -163,15 +163,15 @@ class Monitor:
         }
 
 
-def exposition() -> Reply:
+def exposition() -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
-        return Reply(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+        return Response(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     with _locked(Path(folder), fcntl.LOCK_SH):
-        return Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+        return Response(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
 
 def forget(pid: int) -> None:

@@ -9,12 +9,13 @@ multi:softmax, whose prediction is only a label, raw scores are the margins of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.formats import Column
+from runtime.formats import Column, Columns
+from runtime.inference.models import Predictions
 
 THRESHOLDS = {
     "binary:logistic": 0.5,
@@ -23,109 +24,89 @@ THRESHOLDS = {
 }
 
 
-class Scorer(Protocol):
-    """What a key may ask of the model, for the rows of one request. Each is computed once."""
-
-    objective: str
-    num_groups: int
-    label_names: tuple[str, ...] | None
-
-    @property
-    def predictions(self) -> NDArray[Any]:
-        """`Booster.predict`: float32 [n] or [n, k]."""
-
-    @property
-    def margins(self) -> NDArray[Any]:
-        """The untransformed sums of the trees: float32 [n] or [n, k]."""
-
-    @property
-    def contributions(self) -> NDArray[Any]:
-        """Shares of the features in the margin, the last column is the bias."""
+def is_binary(predictions: Predictions) -> bool:
+    """Return whether the objective has two classes and one number per row."""
+    return predictions.objective in THRESHOLDS
 
 
-def is_binary(scorer: Scorer) -> bool:
-    """Tell whether the objective has two classes and one number a row."""
-    return scorer.objective in THRESHOLDS
+def is_classifier(predictions: Predictions) -> bool:
+    """Return whether the objective predicts classes."""
+    return is_binary(predictions) or predictions.objective.startswith("multi:")
 
 
-def is_classifier(scorer: Scorer) -> bool:
-    """Tell whether the objective predicts classes."""
-    return is_binary(scorer) or scorer.objective.startswith("multi:")
-
-
-def _class_scores(scorer: Scorer) -> NDArray[Any] | None:
+def _class_scores(predictions: Predictions) -> NDArray[Any] | None:
     """Return a score for each class, float [n, k]; None when the objective has no classes."""
-    if is_binary(scorer):
-        positive = scorer.predictions
+    if is_binary(predictions):
+        positive = predictions.scores
         return np.column_stack([1.0 - positive.astype(np.float64), positive])
-    if scorer.objective == "multi:softprob":
-        return scorer.predictions
-    return scorer.margins if scorer.objective == "multi:softmax" else None
+    if predictions.objective == "multi:softprob":
+        return predictions.scores
+    return predictions.margins if predictions.objective == "multi:softmax" else None
 
 
-def predicted_label(scorer: Scorer) -> Column:
+def predicted_label(predictions: Predictions) -> Column | None:
     """The most probable class, as the built-in writes it: a float where the objective gives one."""
-    if scorer.objective in ("multi:softmax", "binary:hinge"):
-        return scorer.predictions
-    if is_binary(scorer):
-        return (scorer.predictions > THRESHOLDS[scorer.objective]).astype(np.int64)
-    if not is_classifier(scorer):
+    if predictions.objective in ("multi:softmax", "binary:hinge"):
+        return predictions.scores
+    if is_binary(predictions):
+        return (predictions.scores > THRESHOLDS[predictions.objective]).astype(np.int64)
+    if not is_classifier(predictions):
         return None
-    classes: NDArray[np.int64] = scorer.predictions.argmax(axis=1)
+    classes: NDArray[np.int64] = predictions.scores.argmax(axis=1)
     return classes
 
 
-def labels(scorer: Scorer) -> Column:
+def labels(predictions: Predictions) -> Column | None:
     """All classes, on every row."""
-    if not is_classifier(scorer):
+    if not is_classifier(predictions):
         return None
-    classes = np.arange(2 if is_binary(scorer) else scorer.num_groups)
-    return np.broadcast_to(classes, (len(scorer.predictions), len(classes)))
+    classes = np.arange(2 if is_binary(predictions) else predictions.num_groups)
+    return np.broadcast_to(classes, (len(predictions.scores), len(classes)))
 
 
-def label_name(scorer: Scorer) -> Column:
+def label_name(predictions: Predictions) -> Column | None:
     """The name of the most probable class, from the manifest."""
-    found = predicted_label(scorer)
-    if scorer.label_names is None or found is None:
+    found = predicted_label(predictions)
+    if predictions.label_names is None or found is None:
         return None
-    names = scorer.label_names
+    names = predictions.label_names
     return [names[index] if index < len(names) else None for index in np.asarray(found, np.int64)]
 
 
-def probability(scorer: Scorer) -> Column:
+def probability(predictions: Predictions) -> Column | None:
     """Of the positive class when there are two, of the winning class when there are more."""
-    if scorer.objective == "binary:logistic":
-        return scorer.predictions
-    return scorer.predictions.max(axis=1) if scorer.objective == "multi:softprob" else None
+    if predictions.objective == "binary:logistic":
+        return predictions.scores
+    return predictions.scores.max(axis=1) if predictions.objective == "multi:softprob" else None
 
 
-def probabilities(scorer: Scorer) -> Column:
+def probabilities(predictions: Predictions) -> Column | None:
     """Of each class."""
-    if scorer.objective in ("binary:logistic", "multi:softprob"):
-        return _class_scores(scorer)
+    if predictions.objective in ("binary:logistic", "multi:softprob"):
+        return _class_scores(predictions)
     return None
 
 
-def raw_score(scorer: Scorer) -> Column:
+def raw_score(predictions: Predictions) -> Column | None:
     """The score of the positive class when there are two, else of the winning class."""
-    if is_binary(scorer):
-        return scorer.predictions
-    scores = _class_scores(scorer)
+    if is_binary(predictions):
+        return predictions.scores
+    scores = _class_scores(predictions)
     return None if scores is None else scores.max(axis=1)
 
 
-def predicted_score(scorer: Scorer) -> Column:
+def predicted_score(predictions: Predictions) -> Column | None:
     """The prediction of every objective that is no classification."""
-    return None if is_classifier(scorer) else scorer.predictions
+    return None if is_classifier(predictions) else predictions.scores
 
 
-def contributions(scorer: Scorer) -> Column:
+def contributions(predictions: Predictions) -> Column | None:
     """SHAP values: one number a feature and the bias; with several classes, class after class."""
-    shares: NDArray[np.float32] = scorer.contributions
+    shares: NDArray[np.float32] = predictions.contributions
     return shares.reshape(len(shares), -1)
 
 
-KEYS: dict[str, Callable[[Scorer], Column]] = {
+KEYS: dict[str, Callable[[Predictions], Column | None]] = {
     "predicted_label": predicted_label,
     "labels": labels,
     "probability": probability,
@@ -138,8 +119,11 @@ KEYS: dict[str, Callable[[Scorer], Column]] = {
 }
 
 
-def select(scorer: Scorer, keys: tuple[str, ...]) -> dict[str, Column]:
-    """Return a column for each key, in their order; NaN, which is written as null, for no value."""
-    columns = {key: KEYS[key](scorer) for key in keys}
-    nothing = np.full(len(scorer.predictions), np.nan, np.float32)
+def select(predictions: Predictions, keys: tuple[str, ...]) -> Columns:
+    """Return a column for each key, in their order; NaN, which is written as null, for no value.
+
+    A key that nobody knows has no value on any row, as in the built-in algorithm.
+    """
+    nothing = np.full(len(predictions), np.nan, np.float32)
+    columns = {key: KEYS[key](predictions) if key in KEYS else None for key in keys}
     return {key: nothing if column is None else column for key, column in columns.items()}

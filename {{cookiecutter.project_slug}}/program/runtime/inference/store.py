@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 import orjson
 
 from runtime import acceleration
-from runtime.inference import loading, models
-from runtime.inference.errors import BadModelError, Reply, StartError
+from runtime.inference import loading
+from runtime.inference.errors import BadModelError, NoModelError, Response, StartError
+from runtime.inference.invocation import ServedModel
 from runtime.inference.registry import Entry, Registry
 from runtime.job import resources
 from runtime.job.failures import UserError
@@ -27,6 +29,7 @@ PAGE = 100  # models in one answer of the list
 MEMORY_SHARE = 0.7  # of the container's memory for models; requests and Python need the rest
 BYTES_PER_FILE_BYTE = 14  # of memory: XGBoost's trees, oneDAL's, and room for the conversion
 BYTES_PER_MODEL = 2 << 20
+FAULTS = (acceleration.ModelFileError, UserError, StartError, OSError)  # of a model's files
 
 
 def budget(settings: Settings) -> int:
@@ -41,13 +44,19 @@ def cost(files: list[Path], workers: int) -> int:
 
 
 class ModelStore:
-    """Loads, keeps, lists and drops models. Every method may be called from several threads."""
+    """Loads, keeps, lists and drops models. Every method may be called from several threads.
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.settings = settings
+    `folder` is where the workers register the models; `load` turns a model's folder into what
+    answers requests.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, load: Callable[[Path], ServedModel]
+    ) -> None:
+        self.settings, self.load = settings, load
         self.registry = Registry(folder, budget(settings))
         self.workers = settings.workers or resources.cpu_count()
-        self.loaded: dict[str, tuple[str, models.Model]] = {}
+        self.loaded: dict[str, tuple[str, ServedModel]] = {}
         # XGBoost keeps a copy of a model for each thread that read it, and frees that of the
         # thread which drops the model: so one thread, away from requests, loads and drops all.
         self.loader = ThreadPoolExecutor(1, "loader")
@@ -56,57 +65,63 @@ class ModelStore:
                 importlib.import_module(package)
         acceleration.single_thread()
 
-    def _load(self, entry: Entry) -> models.Model:
+    def _load(self, entry: Entry) -> ServedModel:
         """Return the model of an entry, in the loader's thread, loading it once."""
         generation, model = self.loaded.get(entry.name, ("", None))
         if model is None or generation != entry.generation:
-            model = loading.load(Path(entry.url), self.settings)
+            model = self.load(Path(entry.url))
             self.loaded[entry.name] = (entry.generation, model)
         return model
 
-    def get(self, name: str) -> models.Model:
-        """Return a model that is loaded somewhere. Raises UnknownModelError."""
+    def get(self, name: str) -> ServedModel:
+        """Return a model that is loaded somewhere, loading it in this worker if need be.
+
+        Raises UnknownModelError, and NoModelError when its files have changed for the worse.
+        """
         entry = self.registry.get(name)
         generation, model = self.loaded.get(name, ("", None))
         if model is not None and generation == entry.generation:
             return model
-        return self.loader.submit(self._load, entry).result()
+        try:
+            return self.loader.submit(self._load, entry).result()
+        except FAULTS as error:
+            raise NoModelError(f"model {name!r} cannot be loaded again: {error}") from None
 
-    def add(self, body: bytes) -> Reply:
+    def add(self, body: bytes) -> Response:
         """Load the model that a request `{"model_name": …, "url": …}` names."""
         name, path = parse_load_request(body)
         try:
             files = loading.model_files(path, self.settings.inference_ensemble)
             entry = self.registry.claim(name, str(path), cost(files, self.workers))
-        except (acceleration.ModelFileError, OSError) as error:
+        except FAULTS as error:
             raise BadModelError(f"model {name!r}: {error}") from None
         try:
             self.loader.submit(self._load, entry).result()
-        except (acceleration.ModelFileError, UserError, StartError) as error:
+        except FAULTS as error:
             self.registry.discard(name)
             raise BadModelError(f"model {name!r}: {error}") from None
         except BaseException:
             self.registry.discard(name)
             raise
         self.registry.confirm(entry)
-        return Reply(200, orjson.dumps(describe(entry)), "application/json")
+        return Response(200, orjson.dumps(describe(entry)), "application/json")
 
-    def describe(self, name: str) -> Reply:
+    def describe(self, name: str) -> Response:
         """Answer GET /models/NAME."""
-        return Reply(200, orjson.dumps(describe(self.registry.get(name))), "application/json")
+        return Response(200, orjson.dumps(describe(self.registry.get(name))), "application/json")
 
-    def list(self, after: str) -> Reply:
+    def list(self, after: str) -> Response:
         """Answer GET /models: a page of models, those with names after `after`."""
         entries = [entry for entry in self.registry.ready() if entry.name > after]
         page = {"models": [describe(entry) for entry in entries[:PAGE]]}
         more = {"nextPageToken": entries[PAGE - 1].name} if len(entries) > PAGE else {}
-        return Reply(200, orjson.dumps(page | more), "application/json")
+        return Response(200, orjson.dumps(page | more), "application/json")
 
-    def remove(self, name: str) -> Reply:
+    def remove(self, name: str) -> Response:
         """Unload a model: nobody answers for it any more, and its memory is free in a second."""
         self.registry.remove(name)
         self.sweep()
-        return Reply(200)
+        return Response(200)
 
     def sweep(self) -> None:
         """Drop the models that are registered no more, when the loader comes to it."""
@@ -136,8 +151,10 @@ def parse_load_request(body: bytes) -> tuple[str, Path]:
         name, url = document["model_name"], document["url"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise BadModelError(
-            "the body is not what loading a model takes", expected=expected
+            "the body is not a request to load a model", expected=expected
         ) from None
     if not (isinstance(name, str) and name and isinstance(url, str) and url and "\0" not in url):
-        raise BadModelError("model_name and url must be texts", expected=expected)
+        raise BadModelError(
+            "model_name and url must be strings that are not empty", expected=expected
+        )
     return name, Path(url)
