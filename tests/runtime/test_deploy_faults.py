@@ -17,8 +17,9 @@ from botocore import exceptions
 from moto.sagemaker.responses import SageMakerResponse
 
 from deploy.__main__ import explain
-from deploy.aws import fill, named
+from deploy.aws import named
 from deploy.configuration import DeployError, load
+from deploy.pipeline import fill
 from deploy_cloud import Cloud, cloud
 from locations import PROJECT
 

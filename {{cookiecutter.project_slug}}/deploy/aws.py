@@ -8,17 +8,16 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import boto3
 from botocore import exceptions
 from botocore.config import Config
 
+from deploy import requests
 from deploy.configuration import Configuration, DeployError
+from deploy.requests import Document
 
-Document = dict[str, Any]
-REQUESTS = json.loads(Path(__file__).with_name("requests.json").read_text(encoding="utf-8"))
 ABSENT = {"RepositoryNotFoundException", "ImageNotFoundException", "NoSuchBucket", "NoSuchTagSet"}
 ABSENT |= {"404", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"}
 BUSY = {"InProgress", "Stopping", "Creating", "Updating", "SystemUpdating"}
@@ -42,18 +41,6 @@ def word(kind: str) -> str:
     return kind.title().replace("_", "")
 
 
-def fill(part: Any, values: Document) -> Any:
-    """Put `values` in the place of "$name" and "${name}", and drop the keys whose value is None."""
-    if isinstance(part, dict):
-        filled = {key: fill(value, values) for key, value in part.items()}
-        return {key: value for key, value in filled.items() if value is not None}
-    if isinstance(part, list):
-        return [fill(value, values) for value in part]
-    if isinstance(part, str) and part.startswith("$") and part[1:] in values:
-        return values[part[1:]]
-    return Template(part).substitute(values) if isinstance(part, str) else part
-
-
 class Aws:
     """The AWS account as one configuration sees it."""
 
@@ -68,12 +55,6 @@ class Aws:
             patient = Config(retries={"mode": "standard", "max_attempts": 6}, read_timeout=70)
             self._clients[service] = self._session.client(service, config=patient)
         return self._clients[service]
-
-    def request(self, template: str, **values: Any) -> Document:
-        """Return a request of requests.json with the settings and `values` filled in."""
-        known = {**vars(self.settings), "tags": self.settings.tags}
-        filled: Document = fill(REQUESTS[template], known | values)
-        return filled
 
     def read(self, service: str, operation: str, **parameters: Any) -> Document:
         """Make a call that changes nothing, under --dry-run too."""
@@ -176,14 +157,10 @@ class Aws:
                 f"bucket {name} has not this project's tags; to use it: --bucket {name}"
             )
         if state == "absent":
-            request = self.request("bucket", own_bucket=name, location=region)
-            if region == "us-east-1":  # which must not be named
-                del request["CreateBucketConfiguration"]
-            self.change("s3", "create_bucket", **request)
+            self.change("s3", "create_bucket", **requests.bucket(name, region))
         if state != "ours":
-            access = self.request("bucket_access", own_bucket=name)
-            self.change("s3", "put_public_access_block", **access)
-            tags = self.request("bucket_tags", own_bucket=name)
+            self.change("s3", "put_public_access_block", **requests.bucket_access(name))
+            tags = requests.bucket_tags(self.settings, name)
             self.change("s3", "put_bucket_tagging", **tags)
         return name
 

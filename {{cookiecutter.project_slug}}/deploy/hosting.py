@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.aws import Aws, Document
+from deploy import requests
+from deploy.aws import Aws
 from deploy.configuration import DeployError
 from deploy.images import image_uri
+from deploy.requests import Document
 
 SCALING = "application-autoscaling"
 
@@ -42,29 +44,18 @@ def _completed(aws: Aws) -> Iterator[str]:
 def ensure_model(aws: Aws, job: str = "", data: str = "") -> str:
     """Return the name of the model of `data` (a model.tar.gz) or of a job; make it when absent.
 
-    A job's model is served by the image that trained it. Serverless refuses network isolation.
+    A job's model is served by the image that trained it.
     """
     image, url = (image_uri(aws), data) if data else trained(aws, job)[:2]
-    isolated = aws.settings.mode != "serverless"
-    request = aws.request("model", image=image, data=url, role=aws.role(), isolated=isolated)
+    request = requests.model(aws.settings, image=image, data=url, role=aws.role())
     return aws.ensure("model", request)
-
-
-def _guard(aws: Aws) -> Document:
-    """Return how an update goes: a new fleet beside the old one, one instance of traffic first."""
-    names = [name.strip() for name in aws.settings.rollback_alarms.split(",") if name.strip()]
-    rollback = {"Alarms": [{"AlarmName": name} for name in names]} if names else None
-    several = aws.settings.endpoint_count > 1  # the traffic of one instance cannot be split
-    canary = {"Type": "INSTANCE_COUNT", "Value": 1} if several else None
-    traffic = "CANARY" if several else "ALL_AT_ONCE"
-    return aws.request("blue-green", traffic=traffic, canary=canary, rollback=rollback)
 
 
 def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str:
     """Serve a model: make the endpoint, or update it blue/green; then set its scaling."""
     settings, endpoint = aws.settings, aws.settings.name
-    values: Document = {"model": ensure_model(aws, job, data), "bucket": aws.bucket()}
-    request = aws.request(settings.mode, capture=settings.capture_percent > 0, **values)
+    model = ensure_model(aws, job, data)
+    request = requests.endpoint_config(settings, model=model, bucket=aws.bucket())
     config = aws.ensure("endpoint_config", request)
     names = {"EndpointName": endpoint, "EndpointConfigName": config}
     found = _usable(aws)
@@ -78,7 +69,7 @@ def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str
         print(f"note: starts {size} beside {found['EndpointConfigName']}, until traffic has moved")
         _in_service(aws)
         _scale(aws, off=True)
-        guard = {} if serverless else {"DeploymentConfig": _guard(aws)}
+        guard = {} if serverless else {"DeploymentConfig": requests.blue_green(settings)}
         aws.change("sagemaker", "update_endpoint", **names, **guard)
     if wait:
         served = _in_service(aws).get("EndpointConfigName", config)
@@ -125,14 +116,14 @@ def _in_service(aws: Aws) -> Document:
 
 def scalable_target(aws: Aws) -> Document | None:
     """Return the endpoint's entry in Application Auto Scaling; None when it has none."""
-    target = aws.request("scalable")
+    target = requests.scalable(aws.settings)
     query = {"ServiceNamespace": "sagemaker", "ResourceIds": [target["ResourceId"]]}
     return next(aws.pages(SCALING, "describe_scalable_targets", **query), None)
 
 
 def _scale(aws: Aws, *, off: bool) -> None:
     """Bring target tracking to what the settings say: requests an instance, or the backlog."""
-    settings, target, found = aws.settings, aws.request("scalable"), scalable_target(aws)
+    settings, target, found = aws.settings, requests.scalable(aws.settings), scalable_target(aws)
     if off:
         if found:
             aws.change(SCALING, "deregister_scalable_target", **target)
@@ -141,7 +132,7 @@ def _scale(aws: Aws, *, off: bool) -> None:
     if not found or any(found[key] != value for key, value in limits.items()):
         tags = {tag["Key"]: tag["Value"] for tag in settings.tags}
         aws.change(SCALING, "register_scalable_target", **target, **limits, Tags=tags)
-    key, wanted = "TargetTrackingScalingPolicyConfiguration", aws.request(f"scale-{settings.mode}")
+    key, wanted = "TargetTrackingScalingPolicyConfiguration", requests.scaling(settings)
     query = {"ServiceNamespace": "sagemaker", "ResourceId": target["ResourceId"]}
     policies = aws.pages(SCALING, "describe_scaling_policies", **query)
     if not any(policy[key] == wanted for policy in policies):
@@ -190,8 +181,7 @@ def register(aws: Aws, job: str = "", evaluation: str = "") -> str:
     scores = found.get("FinalMetricDataList", [])
     metadata = {score["MetricName"]: str(score["Value"]) for score in scores}
     metadata["TrainingJobName"] = found["TrainingJobName"]
-    statistics = {"ContentType": "application/json", "S3Uri": evaluation}
-    quality = {"ModelQuality": {"Statistics": statistics}} if evaluation else None
-    values: Document = {"image": image, "data": url, "metadata": metadata, "quality": quality}
-    made = aws.change("sagemaker", "create_model_package", **aws.request("package", **values))
+    version: Document = {"image": image, "data": url, "metadata": metadata}
+    request = requests.package(aws.settings, **version, evaluation=evaluation)
+    made = aws.change("sagemaker", "create_model_package", **request)
     return str(made.get("ModelPackageArn", "(not registered)"))

@@ -6,7 +6,7 @@ import base64
 import json
 import subprocess
 
-from deploy import ROOT
+from deploy import ROOT, requests
 from deploy.aws import Aws
 from deploy.configuration import DeployError
 
@@ -67,7 +67,7 @@ def push(aws: Aws, local: str = "") -> str:
         raise DeployError(f"no local image {image}; run: make build")
     tag = identity[0]["Id"].removeprefix("sha256:")[:12] if identity else "IMAGE-ID"
     if not repository:
-        made = aws.change("ecr", "create_repository", **aws.request("repository"))
+        made = aws.change("ecr", "create_repository", **requests.repository(aws.settings))
         repository = made.get("repository", {}).get("repositoryUri", "REPOSITORY")
     if not (digest := _pushed(aws, tag)):
         token = aws.read("ecr", "get_authorization_token")["authorizationData"][0]

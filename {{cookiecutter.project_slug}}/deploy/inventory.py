@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from deploy import requests
 from deploy.aws import BUSY, Aws, word
 from deploy.hosting import SCALING, packages, scalable_target, settled
 from deploy.pipeline import executions
@@ -51,7 +52,7 @@ def _removal(aws: Aws, kind: str, name: str, state: str) -> list[Call]:
     if state in RUNNING:
         return [("sagemaker", f"stop_{kind}", own)]
     if kind == "endpoint" and scalable_target(aws):
-        calls.append((SCALING, "deregister_scalable_target", aws.request("scalable")))
+        calls.append((SCALING, "deregister_scalable_target", requests.scalable(aws.settings)))
     if kind == "model_package_group":
         for arn in packages(aws):
             calls.append(("sagemaker", "delete_model_package", {"ModelPackageName": arn}))

@@ -8,10 +8,11 @@ import json
 from pathlib import Path
 
 import settings as program
-from deploy import ROOT
-from deploy.aws import Aws, Document, fingerprint, named, word
+from deploy import ROOT, requests
+from deploy.aws import Aws, fingerprint, named, word
 from deploy.configuration import DeployError
 from deploy.images import image_uri
+from deploy.requests import Document
 
 LARGER_IS_BETTER = {"auc", "aucpr", "accuracy", "f1", "balanced_accuracy", "r2", "ndcg", "map"}
 METRICS = json.loads((ROOT / "metric_definitions.json").read_text(encoding="utf-8"))
@@ -54,11 +55,9 @@ def _definition(aws: Aws) -> Document:
     for name, source in sources.items():
         if source:
             place, distribution = upload(aws, source, "data"), shared.get(name, "FullyReplicated")
-            values = {"channel": name, "data": place, "distribution": distribution}
-            channels.append(aws.request("channel", **values))
-    wait = 2 * settings.max_seconds if settings.spot else None
-    filled: Document = {"channels": channels, "max_wait": wait, "metrics": METRICS}
-    return aws.request("training", image=image, role=role, bucket=aws.bucket(), **filled)
+            channels.append(requests.channel(settings, name, place, distribution))
+    where = {"image": image, "role": role, "bucket": aws.bucket()}
+    return requests.training(settings, **where, channels=channels, metrics=METRICS)
 
 
 def _describe(aws: Aws, kind: str, name: str) -> Document | None:
@@ -151,10 +150,13 @@ def tune(aws: Aws, *, wait: bool = True) -> str:
         entry = {"Name": key, "MinValue": str(low), "MaxValue": str(high)}
         ranges.setdefault(f"{kind}ParameterRanges", []).append(entry)
     fixed = {k: str(v) for k, v in settings.hyperparameters.items() if k not in settings.tune}
-    values: Document = {"metric": metric, "ranges": ranges}
-    values["definition"] = _definition(aws) | {"StaticHyperParameters": fixed}
-    values["direction"] = "Maximize" if larger else "Minimize"
-    request = aws.request("tuning", **values)
+    request = requests.tuning(
+        settings,
+        metric=metric,
+        direction="Maximize" if larger else "Minimize",
+        ranges=ranges,
+        definition=_definition(aws) | {"StaticHyperParameters": fixed},
+    )
     found = _run(aws, TUNING, request, _cost(aws, settings.tune_jobs), wait)
     if best := found.get("BestTrainingJob"):
         print(f"ok: best job {best['TrainingJobName']}: {best['TunedHyperParameters']}")
@@ -167,10 +169,8 @@ def transform(aws: Aws, model: str, source: str, *, wait: bool = True) -> str:
     kind, data = aws.settings.media_type.partition(";")[0], upload(aws, source, "transform/input")
     lines = kind in {"text/csv", "text/libsvm", "application/jsonlines"}
     output = f"s3://{aws.bucket()}/transform/output/{fingerprint([model, data])}/"
-    values = {"model": model, "data": data, "output": output}
-    values["split"] = "Line" if lines else "None"
-    values["strategy"] = "MultiRecord" if lines else "SingleRecord"
-    request = aws.request("transform", **values)
+    where = {"model": model, "data": data, "output": output}
+    request = requests.transform(aws.settings, **where, media_type=kind, lines=lines)
     cost = f"1 transform job on {aws.settings.instance_count} x {aws.settings.instance_type}"
     _run(aws, "transform_job", request, cost, wait)
     return output

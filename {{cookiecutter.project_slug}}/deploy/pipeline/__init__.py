@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from string import Template
+from typing import Any
 
-from deploy.aws import Aws, Document, fill
+from deploy.aws import Aws
 from deploy.images import image_uri
 from deploy.jobs import METRICS, upload
+from deploy.requests import Document
 
 DEFINITION = Path(__file__).with_name("definition.json")
+
+
+def fill(part: Any, values: Document) -> Any:
+    """Put `values` in the place of "$name" and "${name}", and drop the keys whose value is None."""
+    if isinstance(part, dict):
+        filled = {key: fill(value, values) for key, value in part.items()}
+        return {key: value for key, value in filled.items() if value is not None}
+    if isinstance(part, list):
+        return [fill(value, values) for value in part]
+    if isinstance(part, str) and part.startswith("$") and part[1:] in values:
+        return values[part[1:]]
+    return Template(part).substitute(values) if isinstance(part, str) else part
 
 
 def definition(aws: Aws) -> str:
