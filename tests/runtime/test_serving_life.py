@@ -17,7 +17,7 @@ import xgboost
 from conftest import Server, sample_rows, save, to_csv
 from load import Load
 from runtime.job import artifact
-from runtime.server import health
+from runtime.job.resources import alive
 
 BODY = to_csv(sample_rows(3, seed=5))
 BIG = to_csv(sample_rows(10_000, seed=5))
@@ -112,7 +112,7 @@ def test_nothing_is_left_behind(started) -> None:
     [run] = [Path(x.partition("=")[2]) for x in variables if x.startswith("SERVE_RUN=")]
     assert (run / "beats").is_dir()
     server.stop()
-    assert not any(health.alive(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)
     assert not run.exists()
 
 

@@ -17,7 +17,7 @@ from flask import Flask, request
 
 import settings as configuration
 from runtime import acceleration
-from runtime.inference import errors, invocation, loading
+from runtime.inference import invocation, loading
 from runtime.inference.errors import NoModelError, Response, UnknownModelError
 from runtime.inference.invocation import ServedModel
 from runtime.inference.monitor import Monitor, exposition, forget
@@ -84,7 +84,7 @@ class ScoringService:
             trace.status = response.status
             return response
         except Exception as error:
-            trace.status, trace.message = errors.status_of(error), errors.printable(str(error))
+            trace.fail(error)
             environ["HTTP_X_REQUEST_ID"] = trace.request_id  # for the response, if it is ours
             raise
         finally:
@@ -148,7 +148,7 @@ def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Respon
     ]
     if store := service.store:
         table += [
-            ("GET", "/models", lambda: store.list(request.args.get("next_page_token", ""))),
+            ("GET", "/models", lambda: store.list(request.query_string)),
             ("POST", "/models", lambda: store.add(request.get_data())),
             ("GET", "/models/<path:name>", store.describe),
             ("DELETE", "/models/<path:name>", store.remove),

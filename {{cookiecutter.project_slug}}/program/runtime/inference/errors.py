@@ -32,8 +32,9 @@ from werkzeug.exceptions import HTTPException
 from runtime.formats.errors import FormatError
 
 FIELDS = ("row", "column", "expected", "found", "content_type")
-LONGEST_TEXT = 2000  # characters; an error is read by a person, and may quote what a client sent
-MOST_ITEMS = 100  # of a list, such as the names of the model's columns
+LONGEST_MESSAGE = 1000  # characters; an error is read by a person, and may quote what a client sent
+LONGEST_TEXT = 100  # of any other value
+MOST_ITEMS = 20  # of a list
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,9 @@ def from_exception(error: Exception, request_id: str = "") -> Response:
     headers: tuple[tuple[str, str], ...] = ()
     document: dict[str, Any] = {"code": status}
     if isinstance(error, FormatError):
-        document["message"] = error.message
-        document |= {key: getattr(error, key) for key in FIELDS if getattr(error, key) is not None}
+        document["message"] = printable(error.message, LONGEST_MESSAGE)
+        fields = {key: getattr(error, key) for key in FIELDS}
+        document |= {key: plain(value) for key, value in fields.items() if value is not None}
     elif isinstance(error, HTTPException):
         document["message"] = error.description
         headers = tuple((key, value) for key, value in error.get_headers() if key == "Allow")
@@ -120,15 +122,10 @@ def from_exception(error: Exception, request_id: str = "") -> Response:
         request_id = printable(request_id)
         log.error("request %s failed", request_id, exc_info=error)
         document |= {"message": "internal error; see the log", "id": request_id}
-    return Response(status, to_json(document), "application/json", headers)
+    return Response(status, orjson.dumps(document), "application/json", headers)
 
 
-def to_json(document: dict[str, Any]) -> bytes:
-    """Return a flat object as JSON, whatever a client has put into its values. Never raises."""
-    return orjson.dumps({key: presentable(value) for key, value in document.items()})
-
-
-def presentable(value: object) -> Any:
+def plain(value: object) -> Any:
     """Return a value as JSON can hold it, cut where it is longer than a person reads.
 
     Texts may hold unpaired surrogates, and integers more than 64 bits: JSON's parsers make both.
@@ -140,13 +137,13 @@ def presentable(value: object) -> Any:
     if isinstance(value, int) and value.bit_length() > 63:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple | set):
-        return [presentable(item) for item in islice(value, MOST_ITEMS)]
-    return value if value is None or isinstance(value, int | float) else printable(str(value))
+        return [plain(item) for item in islice(value, MOST_ITEMS)]
+    return value if isinstance(value, int | float) else printable(str(value))
 
 
-def printable(text: str) -> str:
-    """Return a client's text on one line of valid Unicode, at most LONGEST_TEXT characters."""
-    cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
-    if cut.isprintable():
-        return cut
-    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in cut)
+def printable(text: str, limit: int = LONGEST_TEXT) -> str:
+    """Return a client's text on one line of valid Unicode, at most `limit` characters."""
+    if len(text) <= limit and text.isprintable():
+        return text
+    escaped = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text[:limit])
+    return escaped if len(text) <= limit and len(escaped) <= limit else f"{escaped[:limit]}..."

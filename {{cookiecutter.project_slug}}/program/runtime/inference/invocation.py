@@ -27,7 +27,7 @@ from runtime.formats.answers import BATCH_ENCODERS, ENCODERS, MULTI_MODEL_ENCODE
 from runtime.formats.errors import AcceptError
 from runtime.inference import outputs, spread
 from runtime.inference.body import read_body
-from runtime.inference.errors import Response
+from runtime.inference.errors import LONGEST_MESSAGE, Response, printable, status_of
 from runtime.inference.models import Model, Predictions
 from settings import OUTPUT_KEYS, SettingError, Settings
 
@@ -62,6 +62,11 @@ class Trace:
     encode: float = 0.0
     engine: str = ""
     message: str = ""
+
+    def fail(self, error: Exception) -> None:
+        """Note how the request failed."""
+        self.status = status_of(error)
+        self.message = printable(str(error), LONGEST_MESSAGE)
 
 
 def trace_of(environ: Mapping[str, Any]) -> Trace:

@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 
 from runtime.inference.errors import LoadedModelError, OutOfMemoryError, UnknownModelError
-from runtime.server.health import alive
+from runtime.job.resources import alive
 
 
 @dataclass(frozen=True)

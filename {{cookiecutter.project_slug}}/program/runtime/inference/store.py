@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -110,8 +111,11 @@ class ModelStore:
         """Answer GET /models/NAME."""
         return Response(200, orjson.dumps(describe(self.registry.get(name))), "application/json")
 
-    def list(self, after: str) -> Response:
-        """Answer GET /models: a page of models, those with names after `after`."""
+    def list(self, query: bytes) -> Response:
+        """Answer GET /models: a page of models, those after the `next_page_token` of a query."""
+        # Not by werkzeug, which raises where the query is not UTF-8.
+        tokens = parse_qs(query.decode("latin-1"), errors="replace").get("next_page_token", [])
+        after = "".join(tokens[:1])
         entries = [entry for entry in self.registry.ready() if entry.name > after]
         page = {"models": [describe(entry) for entry in entries[:PAGE]]}
         more = {"nextPageToken": entries[PAGE - 1].name} if len(entries) > PAGE else {}

@@ -1,4 +1,4 @@
-"""The CPUs and the memory that this container may really use."""
+"""The CPUs and the memory that this container may really use, and its processes."""
 
 from __future__ import annotations
 
@@ -51,3 +51,14 @@ def memory_limit(root: Path = CGROUP) -> int:
     limits = [_read(root / "memory.max"), _read(root / "memory" / "memory.limit_in_bytes")]
     found = [int(text) for text in limits if text.isdigit() and int(text) < UNLIMITED]
     return min([physical, *found])
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -14,23 +14,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runtime.job.resources import alive
+
 INTERVAL = 1.0  # seconds between two tests of a worker
 STALE = 10.0  # seconds without a heartbeat after which a worker counts as hung
 HEALTHY = "ok"  # the finding of a test that passed: an empty file is not a healthy worker's
 DRAFT = ".draft"
 
 log = logging.getLogger(__name__)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def problem(folder: Path) -> str | None:
