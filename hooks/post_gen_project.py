@@ -20,7 +20,7 @@ from pathlib import Path
 ANSWERS = r"""{{ cookiecutter | tojson }}"""
 
 # {% raw %}
-# tests/manifest.txt, but for program/runtime, where every file is the template's.
+# As tests/manifest.txt, but for program/runtime, where every file is the template's: make manifest
 FILES = (
     ".dockerignore",
     ".gitattributes",
@@ -31,6 +31,7 @@ FILES = (
     "LICENSE",
     "Makefile",
     "README.md",
+    "benchmark.py",
     "deploy/README.md",
     "deploy/__init__.py",
     "deploy/__main__.py",
@@ -47,7 +48,7 @@ FILES = (
     "deploy/pipeline/endpoint.yaml",
     "deploy/pipeline/evaluate.py",
     "deploy/pipeline/preprocess.py",
-    "deploy/requests.json",
+    "deploy/requests.py",
     "deploy/roles.yaml",
     "metric_definitions.json",
     "program/features.py",
@@ -70,8 +71,10 @@ FILES = (
     "sample/expected.py",
     "sample/load.py",
     "sample/make_sample.py",
+    "sample/own.py",
     "smoke_test.py",
     "tests/test_features.py",
+    "tests/test_model.py",
 )
 RUNTIME = "program/runtime"
 EXECUTABLE = ("program/serve", "program/train")

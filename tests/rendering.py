@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "{{cookiecutter.project_slug}}"
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 DEFAULT_SLUG = "my-xgboost-model"
+RUNTIME = "program/runtime/"
 WINDOWS = os.name == "nt"
 LONGEST = 1800  # seconds for one of a project's own commands: a hang must not eat the night
 
@@ -119,12 +121,20 @@ def files_of(project: Path) -> dict[str, str]:
     }
 
 
-def print_manifest() -> None:
-    """Print the mode and the path of every file of a project: what tests/manifest.txt holds."""
+def write_manifest() -> None:
+    """Print the mode and the path of every file of a project, which is tests/manifest.txt, and
+    renew the list of them in post_gen_project.py, which can read no other file."""
     with tempfile.TemporaryDirectory() as folder:
         project = render(export(Path(folder, "template")), Path(folder, "out"), hooks=False)
-        for name, mode in files_of(project).items():
-            print(mode, name)
+        modes = files_of(project)
+    for name, mode in modes.items():
+        print(mode, name)
+    names = [name for name in modes if not name.startswith(RUNTIME)]
+    lines = "".join(f'    "{name}",\n' for name in sorted([*names, f"{RUNTIME}__init__.py"]))
+    hook = ROOT / "hooks" / "post_gen_project.py"
+    text = hook.read_text(encoding="utf-8")
+    text = re.sub(r"^FILES = \(\n.*?^\)", f"FILES = (\n{lines})", text, flags=re.M | re.S)
+    hook.write_text(text, encoding="utf-8", newline="\n")
 
 
 def load_hook(name: str) -> ModuleType:
@@ -138,4 +148,4 @@ def load_hook(name: str) -> ModuleType:
 
 
 if __name__ == "__main__":
-    print_manifest()
+    write_manifest()

@@ -81,7 +81,7 @@ def test_the_hook_knows_the_files_of_the_manifest() -> None:
     lines = (ROOT / "tests/manifest.txt").read_text(encoding="utf-8").splitlines()
     names = {line.split(" ", 1)[1] for line in lines}
     outside = {name for name in names if not name.startswith(hook.RUNTIME)}
-    assert set(hook.FILES) == outside | {"program/runtime/__init__.py"}  # edit FILES in the hook
+    assert set(hook.FILES) == outside | {"program/runtime/__init__.py"}  # make manifest
 
 
 def test_a_tree_in_order_is_left_alone(root: Path) -> None:

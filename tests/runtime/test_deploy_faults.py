@@ -284,7 +284,7 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_table(tmp_path: Path) -> 
 
 def test_the_validation_data_of_the_sample_go_with_the_data_of_the_sample_alone() -> None:
     environ = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "AWS_REGION": "a"}
-    assert load({}, environ).validation == "build/ml/input/data/validation"
+    assert load({}, environ).validation == "ml/input/data/validation"
     assert load({"data": "s3://bucket/train/"}, environ).validation == ""
 
 

@@ -18,7 +18,7 @@ import settings
 from deploy import ROOT
 from runtime import parsers
 
-SAMPLE = "build/ml/input/data/"
+SAMPLE = "ml/input/data/"
 MODES = ("real-time", "serverless", "async")
 MEDIA_TYPES = {
     "csv": "text/csv",

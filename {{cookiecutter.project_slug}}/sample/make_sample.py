@@ -78,11 +78,11 @@ def write_csv(values: Any, labels: Any, names: Names) -> bytes:
     return "".join(",".join(map(_text, row)) + "\n" for row in rows).encode()
 
 
-def write_libsvm(values: Any, labels: Any, names: Names) -> bytes:
-    """Return LIBSVM with columns counted from 1; missing values are left out."""
+def write_libsvm(values: Any, labels: Any, names: Names, base: int = 1) -> bytes:
+    """Return LIBSVM with columns counted from `base`; missing values are left out."""
     lines = []
     for number, row in enumerate(values):
-        cells = [f"{i}:{_text(cell)}" for i, cell in enumerate(row, 1) if not np.isnan(cell)]
+        cells = [f"{i}:{_text(cell)}" for i, cell in enumerate(row, base) if not np.isnan(cell)]
         lines.append(" ".join(["0" if labels is None else _text(labels[number]), *cells]))
     return ("\n".join(lines) + "\n").encode()
 
