@@ -118,7 +118,7 @@ def test_a_validation_channel_takes_the_order_of_the_names(tmp_path: Path) -> No
     table = read_channel(tmp_path, "csv", "csv", names=("a", "b"), num_features=2)
     assert table.features.tolist() == [[3, 2]]
     assert table.names == ("a", "b")
-    with pytest.raises(ColumnsError, match=r"v\.csv: .*unknown: b; lacking: c"):
+    with pytest.raises(ColumnsError, match=r"v\.csv: .*unknown: b; missing: c"):
         read_channel(tmp_path, "csv", "csv", names=("a", "c"), num_features=2)
 
 
@@ -130,7 +130,7 @@ def test_a_validation_channel_takes_the_order_of_the_names(tmp_path: Path) -> No
         ("1,2,3\n,2,3\n", "f.csv: row 2, column label: the label is missing"),
         ("1,2,3\n1,2,1e39\n", "f.csv: row 2, column 3: infinite"),
         ("y,a,\n1,2,3\n", "f.csv: column 3: header row: the column has no name"),
-        ("y,a,a\n1,2,3\n", "f.csv: column 3: header row: the name 'a' stands twice"),
+        ("y,a,a\n1,2,3\n", "f.csv: column 3: header row: duplicate name 'a'"),
         ("y,a,2\n1,2,3\n", "f.csv: row 1, column 1: 'y' is not a number"),
         ("1\n2\n", "f.csv: row 1: a training row needs a label and features"),
         (b"1,2,3\n1,\xff,3\n", "f.csv: row 2, column 2"),
@@ -261,6 +261,18 @@ def test_json_lines_of_every_form_are_read(tmp_path: Path, form: str) -> None:
         ("[1,2]\n[1,2\n", "row 2: unexpected end"),
         ("[1,2]\n[1,[2]]\n", "row 2, column 1"),
         ("[1,2]\n7\n", "row 2: no label"),
+        (
+            '{"label":1,"data":{"features":{"keys":[3],"values":[1]}}}\n',
+            "row 1: a sparse instance needs its number of columns",
+        ),
+        (
+            '{"label":1,"data":{"features":{"keys":[4],"values":[1],"shape":[4]}}}\n',
+            "row 1: key 4 is not one of the 4 columns, 0 to 3",
+        ),
+        (
+            '{"label":1,"data":{"features":{"keys":[1,1],"values":[1,1],"shape":[4]}}}\n',
+            "row 1: duplicate key",
+        ),
     ],
 )
 def test_json_lines_faults_name_file_and_row(tmp_path: Path, content: str, fault: str) -> None:
@@ -268,6 +280,7 @@ def test_json_lines_faults_name_file_and_row(tmp_path: Path, content: str, fault
     with pytest.raises(FormatError) as caught:
         read_channel(tmp_path, "jsonlines", "csv")
     assert str(caught.value).startswith(f"{tmp_path.name}/f.jsonl: {fault}")
+    assert str(caught.value).count("row ") == fault.count("row ")
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-npy", "image/png"])

@@ -53,8 +53,8 @@ def test_nan_as_python_writes_it_is_missing_in_json() -> None:
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        ({"instances": [{"a": 1, "b": 2}]}, "lacking: c"),
-        ({"instances": [{"a": 1, "b": 2, "d": 2}]}, "unknown: d; lacking: c"),
+        ({"instances": [{"a": 1, "b": 2}]}, "missing: c"),
+        ({"instances": [{"a": 1, "b": 2, "d": 2}]}, "unknown: d; missing: c"),
         ({"instances": [{"a": 1, "b": 2, "c": 3, "d": 4}]}, "unknown: d"),
         ({"instances": [{"data": {"features": {"keys": [3], "values": [1]}}}]}, "key 3"),
         ({"instances": [{"data": {"features": {"keys": [-1], "values": [1]}}}]}, "key -1"),

@@ -28,7 +28,7 @@ def test_parquet_columns_are_taken_by_name() -> None:
     body = parquet({"c": [3, None], "a": [True, False], "b": [0.5, NAN]})
     same(rows(body, "application/x-parquet"), [[1, 0.5, 3], [0, NAN, NAN]])
     same(rows(body, "application/x-parquet", Schema(3)), [[3, 1, 0.5], [NAN, 0, NAN]])
-    with pytest.raises(ColumnsError, match="unknown: d; lacking: c"):
+    with pytest.raises(ColumnsError, match="unknown: d; missing: c"):
         rows(parquet({"a": [1], "b": [2], "d": [3]}), "application/x-parquet")
 
 

@@ -39,6 +39,9 @@ def test_csv_of_every_dialect_is_read(body: str) -> None:
         ("", "utf-8"),
         ("csv", "utf-8"),
         ("text/csv; header=absent", "utf-8"),
+        ("text/csv;", "utf-8"),
+        ("text/csv ; header; Label_Size=1 ;; charset=utf-8", "utf-8"),
+        (r'text/csv; label_size="\1"', "utf-8"),
     ],
 )
 def test_csv_parameters_are_understood(content_type: str | None, charset: str) -> None:
@@ -50,6 +53,12 @@ def test_csv_parameters_are_understood(content_type: str | None, charset: str) -
     [
         "text/csv; label_size=0",
         "text/csv; label_size=2",
+        "text/csv; label_size=1=1",
+        "text/csv; label_size=1 1",
+        'text/csv; label_size="1',
+        "text/csv; label_size=1; label_size=2",
+        "text/csv; LABEL_SIZE=2",
+        "text/csv; label_size =2",
         "text/csv; charset=zip",
         "image/png",
         "text/csv; charset=nonsense",
@@ -107,7 +116,7 @@ def test_libsvm_follows_the_index_base_of_the_model() -> None:
     same(rows("0:1 2:3", "text/x-libsvm", Schema(3, index_base=0)), [[1, NAN, 3]])
     for wrong in ("0:1", "4:1"):
         with pytest.raises(
-            ColumnsError, match=r"row 2: index \d is not one of the model's, 1 to 3"
+            ColumnsError, match=r"^row 2: index \d is not one of the model's, 1 to 3$"
         ):
             rows("1:1\n" + wrong, "text/libsvm", Schema(3, index_base=1))
 

@@ -47,7 +47,8 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
         rows = codec.decode(body, schema) if body else Rows.none(schema.num_features)
     except (DecodeError, UnicodeDecodeError) as error:
         raise loading_failed(error, codec.name, content_type) from None
-    except FormatError:
+    except FormatError as error:
+        error.message = error.located()
         raise
     except Exception as error:
         log.exception("unexpected while decoding %s", content_type)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from runtime.formats import numbers
-from runtime.formats.errors import DecodeError
+from runtime.formats.errors import DecodeError, quoted
 from runtime.formats.table import Floats, Reading, Rows, Schema, Table
 from runtime.formats.text import BLOCK_BYTES, blocks, first_line, is_rectangle, lines_of
 
@@ -114,7 +114,7 @@ def feature_names(header: list[str], skip: int) -> tuple[str, ...]:
     names = tuple(header[skip:])
     for index, name in enumerate(names):
         if not name or name in names[:index]:
-            fault = f"the name {name!r} stands twice" if name else "the column has no name"
+            fault = f"duplicate name {quoted(name)}" if name else "the column has no name"
             raise DecodeError(f"header row: {fault}", column=index + skip + 1)
     return names
 

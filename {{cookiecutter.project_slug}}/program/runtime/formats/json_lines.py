@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.formats import numbers
 from runtime.formats.errors import DecodeError
-from runtime.formats.json_rows import dense, is_named, load, matrix, rows_of
+from runtime.formats.json_rows import dense, is_named, load, matrix, rows_of, tensor_of
 from runtime.formats.table import Reading, Rows, Schema, Table
 from runtime.formats.text import blocks, lines_of
 
@@ -80,10 +80,16 @@ def split_label(instance: Any, row: int) -> Any:
 
 
 def schema_of(instance: Any) -> Schema:
-    """Return what a first instance without its label tells of the columns."""
+    """Return what a first instance without its label says about the columns: those of objects by
+    name, the shape of a sparse tensor. Raises DecodeError where that is missing."""
     if is_named(instance):
         return Schema(len(instance), tuple(instance))
+    tensor = tensor_of(instance, 1)
+    if isinstance(tensor, list):
+        return Schema(len(tensor))
     try:
-        return Schema(int(instance["data"]["features"]["shape"][-1]))
-    except (KeyError, TypeError, IndexError, ValueError):
-        return Schema(0)
+        return Schema(int(tensor["shape"][-1]))
+    except (KeyError, TypeError, IndexError, ValueError, OverflowError):
+        raise DecodeError(
+            'a sparse instance needs its number of columns: "shape":[n]', row=1
+        ) from None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from runtime.formats import numbers
-from runtime.formats.errors import ColumnsError, DecodeError
+from runtime.formats.errors import ColumnsError, DecodeError, quoted
 from runtime.formats.table import Floats, Reading, Rows, Schema, Table, blank
 from runtime.formats.text import blocks, lines_of
 
@@ -45,9 +45,8 @@ def decode(body: bytes, schema: Schema) -> Rows:
         row, index = int(pairs.rows[wrong[0]]) + 1, int(pairs.indices[wrong[0]])
         last = schema.num_features + schema.index_base - 1
         raise ColumnsError(
-            f"row {row}: index {index} is not one of the model's, {schema.index_base} to {last}",
+            f"index {index} is not one of the model's, {schema.index_base} to {last}",
             row=row,
-            column=index,
             expected=[schema.index_base, last],
             found=index,
         )
@@ -170,10 +169,9 @@ def fault_of(lines: list[bytes]) -> DecodeError:
         for token in line.split():
             index, colon, value = token.partition(b":")
             whole = int(index) if index.isdigit() and len(index) < 11 else LARGEST_INDEX + 1
-            shown = token[: numbers.LONGEST_QUOTE].decode("utf-8", "backslashreplace")
             if whole > LARGEST_INDEX or not colon or not numbers.is_number(value):
-                return DecodeError(f"{shown!r} is not index:value", row=row, found=shown)
+                return DecodeError(f"{quoted(token)} is not index:value", row=row, found=token)
             if whole in seen:
-                return DecodeError(f"index {whole} stands twice", row=row, column=whole)
+                return DecodeError(f"duplicate index {whole}", row=row, found=whole)
             seen.add(whole)
     return DecodeError("the pairs are not index:value")

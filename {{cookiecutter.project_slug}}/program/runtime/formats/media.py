@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,9 +14,14 @@ from werkzeug.http import parse_accept_header, parse_options_header
 
 from runtime.formats import delimited, json_lines, json_rows, libsvm, npy, parquet, recordio
 from runtime.formats.answers import ENCODERS
-from runtime.formats.errors import AcceptError, MediaTypeError
+from runtime.formats.errors import AcceptError, MediaTypeError, printable, quoted
 from runtime.formats.table import Reading, Rows, Schema, Table
 
+TOKEN = r"[\w!#$%&'*+.^`|~-]+"  # RFC 9110
+PARAMETER = re.compile(
+    rf"""\s*;\s*(?:(?P<name>{TOKEN})=(?:(?P<token>{TOKEN})|(?P<text>"(?:[^"\\]|\\.)*"))|{TOKEN})?\s*""",
+    re.ASCII,
+)
 CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be")
 
 
@@ -64,9 +70,26 @@ SHORT_NAMES = {codec.name: codec.types[0] for codec in CODECS}
 
 @lru_cache(maxsize=64)
 def parse_media_type(text: str) -> MediaType:
-    """Parse `type/subtype; name=value`, whatever its case. Nothing is refused here."""
-    head, parameters = parse_options_header(text)
-    return MediaType(head.lower(), parameters)
+    """Parse `type/subtype; name=value`, whatever its case; a parameter without value is ignored.
+
+    Raises MediaTypeError on parameters that are malformed or duplicates: which one would count?
+    """
+    head, semicolon, rest = text.partition(";")
+    parameters: dict[str, str] = {}
+    rest, end = semicolon + rest, 0
+    while end < len(rest):
+        found = PARAMETER.match(rest, end)
+        name = found and (found["name"] or "").lower()
+        if not found or name in parameters:
+            raise MediaTypeError(
+                f"cannot read the parameters of content type {quoted(text)}: separate "
+                "name=value pairs with semicolons, each name once",
+                content_type=text,
+            )
+        if name:
+            parameters[name] = found["token"] or re.sub(r"\\(.)", r"\1", found["text"][1:-1])
+        end = found.end()
+    return MediaType(head.strip().lower(), parameters)
 
 
 @lru_cache(maxsize=64)
@@ -81,7 +104,7 @@ def resolve(content_type: str | None, default_format: str) -> tuple[Codec, str]:
     if codec is None:
         known = sorted(name for name in BY_TYPE if "/" in name)
         raise MediaTypeError(
-            f"cannot read content type {media.type!r}; send one of {', '.join(known)}",
+            f"cannot read content type {quoted(media.type)}; send one of {', '.join(known)}",
             expected=known,
             found=media.type,
             content_type=content_type,
@@ -89,7 +112,7 @@ def resolve(content_type: str | None, default_format: str) -> tuple[Codec, str]:
     label_size = media.parameters.get("label_size", "1")
     if label_size != "1":
         raise MediaTypeError(
-            f"label_size={label_size} cannot be read: only 1, the first column, is the label",
+            f"cannot read label_size={printable(label_size)}: the label is column 1 alone",
             expected="1",
             found=label_size,
             content_type=content_type,
@@ -106,7 +129,7 @@ def charset_of(media: MediaType) -> str:
         name = ""
     if name not in CHARSETS:
         raise MediaTypeError(
-            f"cannot read charset {charset!r}; send UTF-8", expected=CHARSETS, found=charset
+            f"cannot read charset {quoted(charset)}; send UTF-8", expected=CHARSETS, found=charset
         )
     return name
 
@@ -124,7 +147,7 @@ def negotiate(accept: str | None, default: str) -> str:
     chosen = parse_accept_header(wanted, MIMEAccept).best_match(offers)
     if chosen is None:
         raise AcceptError(
-            f"cannot answer as {wanted!r}; accept one of {', '.join(ENCODERS)}",
+            f"cannot answer as {quoted(wanted)}; accept one of {', '.join(ENCODERS)}",
             expected=list(ENCODERS),
             found=wanted,
         )
@@ -135,7 +158,7 @@ def plain_ranges(accept: str) -> str:
     """Return an Accept list with short names written out, and no parameters but q."""
     ranges = []
     for part in accept.split(","):
-        media = parse_media_type(part)
-        name = SHORT_NAMES.get(media.type, media.type)
-        ranges.append(f"{name};q={media.parameters['q']}" if "q" in media.parameters else name)
+        head, parameters = parse_options_header(part)
+        name = SHORT_NAMES.get(head.lower(), head.lower())
+        ranges.append(f"{name};q={parameters['q']}" if "q" in parameters else name)
     return ",".join(filter(None, ranges))

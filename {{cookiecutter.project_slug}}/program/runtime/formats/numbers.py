@@ -14,7 +14,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from runtime.formats.errors import DecodeError
+from runtime.formats.errors import DecodeError, quoted
 from runtime.formats.table import Floats
 from runtime.formats.text import BLOCK_BYTES
 
@@ -24,7 +24,6 @@ NAN_CELL = re.compile(rb",nan(?=,)", re.IGNORECASE)
 FLOAT32 = np.dtype(np.float32)
 ZERO = np.zeros((), np.float32)
 SAFE_SQUARES = 1e76  # no number of such a sum of squares is beyond float32, whose end is 3.4e38
-LONGEST_QUOTE = 40
 NOT_PLAIN = (TypeError, ValueError, RuntimeError)  # what simdjson raises, by kind of fault
 
 
@@ -152,6 +151,5 @@ def finite(values: Floats) -> Floats:
 
 def not_a_number(cell: bytes, row: int, column: int) -> DecodeError:
     """Return the fault of a cell that should hold a number."""
-    text = cell.strip().decode("utf-8", "backslashreplace")
-    shown = text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "..."
-    return DecodeError(f"{shown!r} is not a number", row=row, column=column, found=shown)
+    text = cell.strip()
+    return DecodeError(f"{quoted(text)} is not a number", row=row, column=column, found=text)

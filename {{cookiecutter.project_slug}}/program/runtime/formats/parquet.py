@@ -82,5 +82,5 @@ def column_of(batch: Any, name: str) -> numbers.Doubles:
     try:
         column = batch.column(name).cast("double").to_numpy(zero_copy_only=False)
         return np.asarray(column, np.float64)
-    except Exception as error:  # pyarrow's own errors: no such cast, a name that stands twice
+    except Exception as error:  # pyarrow's own errors: no such cast, a duplicate name
         raise DecodeError(f"not numbers: {error}", column=name) from None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from runtime.formats.errors import ColumnsError, DecodeError
+from runtime.formats.errors import ColumnsError, DecodeError, listed
 
 Floats = NDArray[np.float32]
 MAX_CELLS = 1 << 26  # of a request's matrix: 256 MB
@@ -67,16 +67,17 @@ class Reading:
 
 def order_of(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
     """Return where in `found` each of the `wanted` names is. Raises ColumnsError listing the
-    unknown and the lacking ones."""
+    unknown and the missing ones."""
     if len(found) == len(wanted) and set(found) == set(wanted):
         position = {name: index for index, name in enumerate(found)}
         return [position[name] for name in wanted]
-    unknown = sorted(set(found) - set(wanted))
-    lacking = [name for name in wanted if name not in set(found)]
-    faults = [("unknown", unknown), ("lacking", lacking)]
-    text = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults if names)
+    known, given = set(wanted), set(found)
+    unknown = [name for name in found if name not in known]
+    missing = [name for name in wanted if name not in given]
+    faults = [("unknown", unknown), ("missing", missing)]
+    text = "; ".join(f"{what}: {listed(names)}" for what, names in faults if names)
     raise ColumnsError(
-        f"the columns are not the model's; {text or 'a name stands twice'}",
+        f"the columns are not the model's; {text or 'a name is a duplicate'}",
         expected=list(wanted),
         found=list(found),
     )
@@ -98,17 +99,16 @@ def blank(rows: int, columns: int) -> Floats:
 
 def positions(keys: Sequence[int], columns: int, row: int) -> NDArray[np.int64]:
     """Return the column indices of a sparse row, from 0, as int64. Raises ColumnsError where one
-    is beyond `columns`, DecodeError where one stands twice."""
+    is beyond `columns`, DecodeError at a duplicate."""
     low, high = min(keys, default=0), max(keys, default=0)
     if low < 0 or high >= columns:
         wrong = low if low < 0 else high
         raise ColumnsError(
-            f"row {row}: key {wrong} is not one of the model's, 0 to {columns - 1}",
+            f"key {wrong} is not one of the {columns} columns, 0 to {columns - 1}",
             row=row,
-            column=wrong,
             expected=[0, columns - 1],
             found=wrong,
         )
     if len(set(keys)) < len(keys):
-        raise DecodeError("a key stands twice", row=row)
+        raise DecodeError("duplicate key", row=row)
     return np.array(keys, np.int64)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.formats.errors import DecodeError, MediaTypeError
+from runtime.formats.errors import DecodeError, MediaTypeError, quoted
 from runtime.inference.errors import BodyTooLargeError
 
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -64,6 +64,6 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        message = f"Content-Encoding {encoding!r} cannot be read"
+        message = f"cannot read Content-Encoding {quoted(encoding)}; send gzip, deflate or identity"
         raise MediaTypeError(message, expected=["gzip", "deflate", "identity"], found=encoding)
     return inflate(body, limit)
