@@ -214,6 +214,38 @@ def test_batch_transform_keeps_selected_outputs_and_npy(booster, opt_ml: Path) -
     assert array.shape == (len(ROWS), 3)
 
 
+@pytest.mark.parametrize("objective", ["binary:logistic", "multi:softprob"])
+def test_many_models_can_answer_in_the_forms_of_the_built_in(
+    booster, opt_ml: Path, objective: str
+) -> None:
+    (opt_ml / "models").mkdir()
+    folder = save(booster(objective), opt_ml / "a")
+    names = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "SAGEMAKER_MULTI_MODEL": "true"}
+    app = create_app(settings.load(names | {"MULTI_MODEL_ANSWERS": "built-in"}), Paths(opt_ml))
+    client = app.test_client()
+    assert client.post("/models", json={"model_name": "a", "url": str(folder)}).status_code == 200
+
+    def invoke(accept: str) -> Any:
+        return client.post(
+            "/models/a/invoke",
+            data=to_csv(ROWS),
+            content_type="text/csv",
+            headers={"Accept": accept} if accept else {},
+        )
+
+    truth = booster(objective).predict(xgboost.DMatrix(ROWS))
+    for accept in ("", "*/*", "application/json"):
+        answer = invoke(accept)
+        assert answer.content_type == "application/json"
+        assert answer.text == json.dumps(answer.json), "spaced as json.dumps of a list"
+        np.testing.assert_allclose(answer.json, truth, atol=1e-6)
+    line = invoke("text/csv").text
+    assert "\n" not in line
+    assert line == ",".join(map(str, json.loads(f"[{line}]"))), "as str of each row, joined"
+    np.testing.assert_allclose(json.loads(f"[{line}]"), truth, atol=1e-6)
+    assert len(invoke("application/jsonlines").text.splitlines()) == len(ROWS)
+
+
 @pytest.mark.parametrize("short", [1, 4])
 @pytest.mark.parametrize("content_type", ["text/csv", "application/json", "application/x-npy"])
 def test_short_rows_end_in_missing_values_when_asked_for(
