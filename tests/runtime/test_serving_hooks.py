@@ -167,6 +167,26 @@ def test_an_error_handler_of_the_owner_answers_for_predictions(app: Flask) -> No
     assert post(app, b"x").json["code"] == 415
 
 
+def test_a_hook_may_read_the_body(app: Flask, booster) -> None:
+    seen: list[bytes] = []
+    app.before_request(lambda: seen.append(flask.request.get_data()))
+    truth = booster("reg:squarederror").predict(xgboost.DMatrix(ROWS))
+    found = [float(line) for line in post(app).data.split()]
+    np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-6)
+    assert seen == [BODY]
+
+
+def test_a_hook_never_reads_a_body_over_the_limit(app: Flask) -> None:
+    app.before_request(lambda: (flask.request.get_data(), None)[1])
+    answer = post(app, b"1" * (26214400 + 1))
+    assert (answer.status_code, answer.json["code"]) == (413, 413)
+
+
+def test_a_request_to_load_has_the_limit_of_bodies_too(models: Flask) -> None:
+    answer = post(models, b"1" * (26214400 + 1), "/models")
+    assert (answer.status_code, answer.json["code"]) == (413, 413)
+
+
 def test_a_blueprint_answers_beside_the_shortcut(app: Flask) -> None:
     blueprint = Blueprint("owner", __name__)
     blueprint.before_request(lambda: None)  # of its own routes only

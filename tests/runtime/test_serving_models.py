@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import xgboost
 
+import settings
 from conftest import Response, Server, sample_rows, save, to_csv, train
+from predictor import create_app
+from runtime.job.paths import Paths
 
 ROWS = sample_rows(5, seed=11)
 
@@ -122,6 +125,29 @@ def test_what_is_no_model_is_a_400_and_leaves_nothing(many: Server, tmp_path: Pa
         assert "'bad'" in answer.json()["message"]
         assert invoke(many, "bad").status == 404
     assert many.request("GET", "/models").json() == {"models": []}
+
+
+def test_files_that_vanish_or_do_not_fit_are_told(booster, opt_ml: Path, monkeypatch) -> None:
+    (opt_ml / "models").mkdir()
+    folder = save(booster("reg:squarederror"), opt_ml / "a")
+    config = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "SAGEMAKER_MULTI_MODEL": "true"}
+    app = create_app(settings.load(config), Paths(opt_ml))
+    client, store = app.test_client(), app.extensions["scoring"].store
+    assert client.post("/models", json={"model_name": "a", "url": str(folder)}).status_code == 200
+    store.loaded.clear()  # as in another worker, or in a new one
+    (folder / "xgboost-model").rename(opt_ml / "elsewhere")
+    answer = client.post("/models/a/invoke", data=to_csv(ROWS), content_type="text/csv")
+    assert answer.status_code == 503
+    assert "no model file" in answer.json["message"]
+
+    def fail(path: Path) -> None:
+        raise MemoryError
+
+    (opt_ml / "elsewhere").rename(folder / "xgboost-model")
+    monkeypatch.setattr(store, "load", fail)
+    answer = client.post("/models", json={"model_name": "b", "url": str(folder)})
+    assert answer.status_code == 507
+    assert client.get("/models/b").status_code == 404
 
 
 def test_the_list_comes_in_pages(many: Server, folders) -> None:

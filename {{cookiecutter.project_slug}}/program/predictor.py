@@ -26,7 +26,7 @@ from runtime.job import resources
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 from runtime.server import health
-from runtime.server.web import WebApplication
+from runtime.server.web import WebApplication, unread
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Respon
     """Return method, path and answer of each route."""
     table: list[tuple[str, str, Callable[..., Response]]] = [
         ("GET", "/ping", service.ping),
-        ("POST", "/invocations", lambda: service.predict(request.environ)),
+        ("POST", "/invocations", lambda: service.predict(unread())),
         ("GET", "/execution-parameters", service.execution_parameters),
         ("GET", "/metrics", service.metrics),
     ]
@@ -152,11 +152,7 @@ def routes(service: ScoringService) -> list[tuple[str, str, Callable[..., Respon
             ("POST", "/models", lambda: store.add(request.get_data())),
             ("GET", "/models/<path:name>", store.describe),
             ("DELETE", "/models/<path:name>", store.remove),
-            (
-                "POST",
-                "/models/<path:name>/invoke",
-                lambda name: service.predict(request.environ, name),
-            ),
+            ("POST", "/models/<path:name>/invoke", lambda name: service.predict(unread(), name)),
         ]
     return table
 
@@ -174,7 +170,12 @@ def create_app(settings: Settings | None = None, paths: Paths | None = None) -> 
         paths or Paths.from_environment(),
         Path(run) if run else None,
     )
-    app = WebApplication(__name__, service.predict, many=service.store is not None)
+    app = WebApplication(
+        __name__,
+        service.predict,
+        many=service.store is not None,
+        limit=service.settings.max_content_length,
+    )
     app.extensions["scoring"] = service
     for method, path, answer in routes(service):
         app.add_view(method, path, answer)

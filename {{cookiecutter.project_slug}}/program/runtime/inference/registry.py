@@ -1,8 +1,8 @@
 """The models of a multi-model endpoint, as all workers see them: a folder with a file each.
 
 A worker that takes a request to load claims the name and the memory under a lock, loads, then
-confirms. Names are opaque, so a file is named by their digest. The claim of a worker that died
-while loading counts no more.
+confirms. Names are opaque, so a file is named by the digest of its model's name. The claim of a
+worker that died while loading no longer counts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Registry:
         """Reserve a name and memory. Raises LoadedModelError or OutOfMemoryError."""
         with self._locked():
             if self._read(self._path(name)):
-                raise LoadedModelError(f"model {name!r} is loaded already")
+                raise LoadedModelError(f"model {name!r} is already loaded")
             used = sum(entry.cost for entry in self._entries())
             if used + cost > self.budget:
                 raise OutOfMemoryError(
@@ -87,7 +87,7 @@ class Registry:
             return entry
 
     def confirm(self, entry: Entry) -> None:
-        """Let all workers see a model that was loaded well."""
+        """Let all workers see a model that has been loaded."""
         self._write(replace(entry, ready=True))
 
     def discard(self, name: str) -> None:

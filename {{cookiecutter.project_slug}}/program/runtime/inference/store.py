@@ -19,7 +19,13 @@ import orjson
 
 from runtime import acceleration
 from runtime.inference import loading
-from runtime.inference.errors import BadModelError, NoModelError, Response, StartError
+from runtime.inference.errors import (
+    BadModelError,
+    NoModelError,
+    OutOfMemoryError,
+    Response,
+    StartError,
+)
 from runtime.inference.invocation import ServedModel
 from runtime.inference.registry import Entry, Registry
 from runtime.job import resources
@@ -101,6 +107,9 @@ class ModelStore:
         except FAULTS as error:
             self.registry.discard(name)
             raise BadModelError(f"model {name!r}: {error}") from None
+        except MemoryError:
+            self.registry.discard(name)
+            raise OutOfMemoryError(f"model {name!r} does not fit into memory") from None
         except BaseException:
             self.registry.discard(name)
             raise
@@ -122,13 +131,13 @@ class ModelStore:
         return Response(200, orjson.dumps(page | more), "application/json")
 
     def remove(self, name: str) -> Response:
-        """Unload a model: nobody answers for it any more, and its memory is free in a second."""
+        """Unload a model: no worker answers for it any more; its memory is free within a second."""
         self.registry.remove(name)
         self.sweep()
         return Response(200)
 
     def sweep(self) -> None:
-        """Drop the models that are registered no more, when the loader comes to it."""
+        """Drop the models that are no longer registered, in the loader's thread."""
         self.loader.submit(self._drop)
 
     def _drop(self) -> None:

@@ -7,6 +7,7 @@ signals. Predictions take the shortcut as long as there is nothing of the kind.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -36,10 +37,14 @@ class WebApplication(Flask):
     """A Flask application whose views return our Response, or raise an exception.
 
     `predict(environ, name)` answers predictions, of the model called `name` if there are `many`.
+    A body has at most `limit` bytes.
     """
 
-    def __init__(self, name: str, predict: Callable[..., Response], *, many: bool) -> None:
+    def __init__(
+        self, name: str, predict: Callable[..., Response], *, many: bool, limit: int
+    ) -> None:
         super().__init__(name, static_folder=None)
+        self.config["MAX_CONTENT_LENGTH"] = limit  # of bodies that Flask reads
         self.url_map.merge_slashes = False  # the name of a model may hold two
         self.predict, self.many = predict, many
         self.views: dict[str, Callable[..., flask.Response]] = {}
@@ -97,6 +102,13 @@ def invoked_model(path: str) -> str | None:
         return None
     name = path[len("/models/") : -len("/invoke")]
     return name.encode("latin-1").decode("utf-8", "replace")  # as WSGI wants it
+
+
+def unread() -> WSGIEnvironment:
+    """Return the environment of Flask's request with its whole body, even if a hook has read it."""
+    environ = flask.request.environ
+    body = getattr(flask.request, "_cached_data", None)  # werkzeug's, of get_data and get_json
+    return environ if body is None else environ | {"wsgi.input": io.BytesIO(body)}
 
 
 def respond_to_error(error: Exception) -> flask.Response:
