@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.parsers import flag, integer, keys_of, number, one_of, plain
+from runtime.parsers import flag, integer, keys_of, number, one_of, optional, plain
 
 PROJECT = "{{ cookiecutter.project_slug }}"
 FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")
@@ -155,11 +155,12 @@ class Settings:
         one_of("refuse", "missing"),
         "missing: rows with too few columns end in missing values, as in the built-in algorithm",
     )
-    libsvm_index_base: int = setting(
+    libsvm_index_base: int | None = setting(
         "LIBSVM_INDEX_BASE",
-        "0",
-        integer(0, 1),
-        "first column number of libsvm requests, for models without a manifest",
+        "",
+        optional(integer(0, 1)),
+        "first column number of libsvm requests, for models without a manifest; empty: each "
+        "request must show it",
     )
     access_log: str = setting(
         "ACCESS_LOG",

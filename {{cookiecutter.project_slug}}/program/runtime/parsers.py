@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 
 def integer(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -29,6 +30,16 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
     parse.__doc__ = f"a number from {low:g} to {high:g}"
     return parse
+
+
+def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a parser of what `parse` takes, or of the empty text: None."""
+
+    def parse_optional(text: str) -> Any:
+        return parse(text) if text else None
+
+    parse_optional.__doc__ = f"empty, or {parse.__doc__}"
+    return parse_optional
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from runtime.formats.answers import Column, Columns, Outputs, encode
-from runtime.formats.errors import ColumnsError, DecodeError, FormatError
+from runtime.formats.errors import ColumnsError, DecodeError, FormatError, printable
 from runtime.formats.files import iterate_channel, read_channel
 from runtime.formats.media import negotiate, resolve
 from runtime.formats.table import Rows, Schema, Table, blank
@@ -77,5 +77,5 @@ def loading_failed(
         f"Loading {name} data failed with Exception, please ensure data is in {name} format: "
         f"{fault.located()}"
     )
-    fault.content_type = content_type
+    fault.content_type = printable(content_type) if content_type else None
     return fault

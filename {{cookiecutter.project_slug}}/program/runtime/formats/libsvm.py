@@ -39,20 +39,54 @@ def decode(body: bytes, schema: Schema) -> Rows:
     lines = without_comments(text).split(b"\n")
     rests = [without_label(line.strip(), row) for row, line in enumerate(lines, 1)]
     pairs = parse_pairs(rests)
-    columns = pairs.indices - schema.index_base
+    base = schema.index_base if schema.index_base is not None else base_of(pairs.indices, schema)
+    columns = pairs.indices - base
     wrong = np.flatnonzero((columns < 0) | (columns >= schema.num_features))
     if wrong.size:
         row, index = int(pairs.rows[wrong[0]]) + 1, int(pairs.indices[wrong[0]])
-        last = schema.num_features + schema.index_base - 1
+        last = schema.num_features + base - 1
         raise ColumnsError(
-            f"index {index} is not one of the model's, {schema.index_base} to {last}",
+            f"index {index} is not one of the model's, {base} to {last}",
             row=row,
-            expected=[schema.index_base, last],
+            expected=[base, last],
             found=index,
         )
     values = blank(len(rests), schema.num_features)
     values[pairs.rows, columns] = pairs.values
     return Rows(values)
+
+
+def base_of(indices: NDArray[np.int64], schema: Schema) -> int:
+    """Return the first column number of a request to a model that records none, judged by all
+    its pairs. Raises ColumnsError where both readings are possible: a guess would be a wrong
+    prediction."""
+    if not indices.size or indices.min() == 0:
+        return 0
+    if indices.max() >= schema.num_features:
+        return 1
+    if not schema.uses_first_column:
+        return 0
+    index = int(indices[0])
+    raise ColumnsError(
+        "libsvm columns are numbered from 0 or from 1, and nothing in this request shows which: "
+        f"index {index} is column {index + 1} of the model if its numbers start at 0, "
+        f"column {index} if they start at 1; set LIBSVM_INDEX_BASE to 0 or 1",
+        expected=[0, 1],
+    )
+
+
+def index_rule(schema: Schema) -> str:
+    """Return in words where libsvm's column numbers start, for the log."""
+    if schema.index_base is not None:
+        return f"column numbers start at {schema.index_base}"
+    if not schema.uses_first_column:
+        rest = "others start at 0: no tree uses column 0"
+    else:
+        rest = "others are refused until LIBSVM_INDEX_BASE is set"
+    return (
+        "column numbers start at 0 in a request with index 0, at 1 in one with index "
+        f"{schema.num_features}; {rest}"
+    )
 
 
 def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:

@@ -18,13 +18,15 @@ MAX_CELLS = 1 << 26  # of a request's matrix: 256 MB
 
 @dataclass(frozen=True)
 class Schema:
-    """What a decoder must know of the model: columns, their names, libsvm's first index, and
-    whether rows that are too short end in missing values."""
+    """What a decoder must know of the model: columns, their names, libsvm's first index (None if
+    each request must show it), whether rows that are too short end in missing values, and whether
+    the trees ever ask for column 0."""
 
     num_features: int
     feature_names: tuple[str, ...] | None = None
-    index_base: int = 0
+    index_base: int | None = 0
     pad_short_rows: bool = False
+    uses_first_column: bool = True
 
 
 @dataclass(frozen=True)

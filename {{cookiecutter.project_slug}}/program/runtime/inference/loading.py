@@ -10,6 +10,7 @@ import numpy as np
 
 import features
 from runtime import acceleration
+from runtime.formats import libsvm
 from runtime.inference.errors import StartError
 from runtime.inference.models import Floats, Model
 from runtime.job import artifact
@@ -82,4 +83,5 @@ def load(path: Path, settings: Settings) -> Model:
         choices.append(choice)
     model = Model(choices, manifest, settings)
     log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
+    log.info("libsvm requests: %s", libsvm.index_rule(model.schema))
     return model

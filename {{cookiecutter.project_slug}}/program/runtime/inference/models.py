@@ -39,6 +39,26 @@ def combined(answers: Sequence[Floats]) -> Floats:
     return np.asarray(np.mean(answers, axis=0), np.float32)
 
 
+def index_base(manifest: artifact.Manifest, settings: Settings) -> int | None:
+    """Return the first column number of libsvm requests; None where each request must show it.
+
+    A model that was trained here on other formats numbers its columns from 0.
+    """
+    if manifest.index_base is not None:
+        return manifest.index_base
+    trained_here = manifest != artifact.Manifest()
+    return 0 if settings.libsvm_index_base is None and trained_here else settings.libsvm_index_base
+
+
+def uses_first_column(reference: acceleration.Engine) -> bool:
+    """Return whether any tree splits on column 0. XGBoost itself is asked."""
+    booster = getattr(reference, "booster", None)
+    if booster is None:
+        return True
+    name = booster.feature_names[0] if booster.feature_names else "f0"
+    return name in booster.get_score(importance_type="weight")
+
+
 class Model:
     """One or more engines with the same columns, and what requests must know of them."""
 
@@ -63,8 +83,9 @@ class Model:
         self.schema = Schema(
             manifest.num_columns or first.num_features,
             manifest.feature_names or first.feature_names,
-            settings.libsvm_index_base if manifest.index_base is None else manifest.index_base,
+            index_base(manifest, settings),
             settings.short_rows == "missing",
+            any(uses_first_column(choice.reference) for choice in choices),
         )
 
         self.lock = threading.RLock()
