@@ -65,6 +65,7 @@ FILES = (
     "requirements-dev.txt",
     "requirements-gpu.txt",
     "requirements-parquet.txt",
+    "requirements-s3.txt",
     "requirements.in",
     "requirements.txt",
     "sample/backends.py",

@@ -79,6 +79,12 @@ class Settings:
     allow_pickle: bool = setting(
         "ALLOW_PICKLE", "false", flag, "read pickled models, which can run any program"
     )
+    allow_code: str = setting(
+        "ALLOW_CODE",
+        "auto",
+        one_of("auto", "never"),
+        "auto: run the program that a job or SAGEMAKER_PROGRAM names; never: refuse it",
+    )
     shadow_rate: float = setting(
         "SHADOW_RATE",
         "0",

@@ -46,7 +46,7 @@ class Job:
     checkpoints: Path | None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """Return the JSON object of `path`; empty when the file is absent."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -78,12 +78,12 @@ def read_job(paths: Paths) -> Job:
     Without inputdataconfig.json (local harnesses) every folder below input/data is a channel.
     Raises UserError for a file that is not a JSON object.
     """
-    hyperparameters = _load(paths.config / "hyperparameters.json")
-    inputs = _load(paths.config / "inputdataconfig.json")
+    hyperparameters = read_document(paths.config / "hyperparameters.json")
+    inputs = read_document(paths.config / "inputdataconfig.json")
     if not inputs and paths.data.is_dir():
         inputs = {entry.name: {} for entry in sorted(paths.data.iterdir()) if entry.is_dir()}
-    resources = _load(paths.config / "resourceconfig.json")
-    checkpoint = _load(paths.config / "checkpointconfig.json")
+    resources = read_document(paths.config / "resourceconfig.json")
+    checkpoint = read_document(paths.config / "checkpointconfig.json")
     defaults = Hosts()
     hosts = tuple(sorted(resources.get("hosts") or defaults.names))
     local = checkpoint.get("LocalPath")

@@ -34,6 +34,11 @@ class Paths:
         return self.base / "input" / "data"
 
     @property
+    def code(self) -> Path:
+        """Folder of code that the job brings: framework mode."""
+        return self.base / "code"
+
+    @property
     def model(self) -> Path:
         """Folder that becomes model.tar.gz after training; read-only when serving."""
         return self.base / "model"

@@ -45,6 +45,11 @@ def cpu_count(root: Path = CGROUP) -> int:
     return max(1, math.ceil(min(available, _quota(root))))
 
 
+def gpu_count(devices: Path = Path("/dev")) -> int:
+    """Return how many NVIDIA GPUs this container has been given."""
+    return sum(1 for path in devices.glob("nvidia*") if path.name[len("nvidia") :].isdigit())
+
+
 def memory_limit(root: Path = CGROUP) -> int:
     """Return the memory that this container may use, in bytes: cgroup limit or physical memory."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -18,6 +18,7 @@ import settings
 from runtime.job import logs, resources
 from runtime.job.failures import PlatformError, UserError
 from runtime.job.paths import Paths
+from runtime.training import script
 from runtime.training.ending import Stop, classify, fail
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
@@ -33,11 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     paths = Paths.from_environment()
     try:
-        logs.configure(settings.load().log_level)
+        chosen = settings.load()
+        logs.configure(chosen.log_level)
     except settings.SettingError as problem:
         logs.configure()
         return fail(paths, UserError(str(problem)))
     paths.failure.unlink(missing_ok=True)
+    if script.is_requested(paths):
+        return guarded(paths, lambda paths: script.run(paths, chosen.allow_code == "auto"))
     os.environ.setdefault(resources.BLAS_THREADS, "1")  # those of XGBoost are enough
     sys.stdout.flush()
     parent = os.getpid()
