@@ -20,7 +20,7 @@ def settings_table() -> str:
         meta = field.metadata
         default = f"`{meta['default']}`" if meta["default"] else ""
         names = " or ".join(f"`{name}`" for name in meta["names"])
-        lines.append(f"| {names} | {meta['parse'].__doc__} | {default} | {meta['help']} |")
+        lines.append(f"| {names} | {meta['parse'].form} | {default} | {meta['help']} |")
     return "\n".join(lines)
 
 

@@ -181,6 +181,27 @@ def test_tune_searches_the_ranges_of_pyproject(cloud: Cloud) -> None:
     assert config["ParameterRanges"]["ContinuousParameterRanges"][0]["MaxValue"] == "0.5"
 
 
+@pytest.mark.parametrize("metric", ["precision", "f1_binary", "map", "r2", "error", "mse"])
+def test_tune_optimises_each_metric_in_its_own_direction(cloud: Cloud, metric: str) -> None:
+    pushed(cloud)
+    data = str(cloud.folder / "train")
+    cloud.run("tune", "--tune-metric", f"validation:{metric}", "--validation", data)
+    client = cloud.client("sagemaker")
+    (job,) = client.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
+    name = job["HyperParameterTuningJobName"]
+    found = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    objective = found["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    direction = "Minimize" if metric in {"error", "mse"} else "Maximize"
+    assert objective == {"Type": direction, "MetricName": f"validation:{metric}"}
+
+
+def test_tune_refuses_a_metric_that_no_log_line_defines(cloud: Cloud) -> None:
+    pushed(cloud)
+    data = str(cloud.folder / "train")
+    text = cloud.run("tune", "--tune-metric", "validation:acc", "--validation", data, status=1)
+    assert "'validation:acc' is not in metric_definitions.json" in text
+
+
 def test_deploy_makes_an_isolated_tagged_scaled_endpoint_of_the_newest_job(cloud: Cloud) -> None:
     job = trained(cloud)
     output = twice(cloud, "deploy", "--capture-percent", "5")

@@ -75,13 +75,13 @@ def test_a_flag_can_be_said_in_many_ways(text: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "accepted"),
     [
-        ("NUM_CLASSES", "0", "an integer from 1 up"),
-        ("NUM_CLASSES", "two", "an integer from 1 up"),
+        ("NUM_CLASSES", "0", "an integer of at least 1"),
+        ("NUM_CLASSES", "two", "an integer of at least 1"),
         ("SAGEMAKER_BIND_TO_PORT", "65536", "an integer from 1 to 65535"),
         ("INPUT_FORMAT", "xml", "one of csv, libsvm, parquet, recordio-protobuf, jsonlines"),
         ("ACCELERATION", "maybe", "one of auto, require, off"),
         ("SAGEMAKER_MULTI_MODEL", "perhaps", "true or false"),
-        ("MAX_CONTENT_LENGTH", "-1", "an integer from 1 up"),
+        ("MAX_CONTENT_LENGTH", "-1", "an integer of at least 1"),
         ("LOG_LEVEL", "loud", "one of DEBUG"),
     ],
 )

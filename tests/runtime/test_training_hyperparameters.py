@@ -24,7 +24,7 @@ GOOD = {
     "subsample": ["0.01", "1"],
     "csv_weights": ["0", "1", "true", "False"],
     "booster": ["gbtree", '"dart"'],
-    "eval_metric": ["rmse", "rmse,mae", '["rmse", "mae"]', "error@0.3", "mse", "ndcg@5-"],
+    "eval_metric": ["rmse", "rmse,mae", '["rmse", "mae"]', "error@0.3", "mse"],
     "monotone_constraints": ["(1,-1,0)"],
     "interaction_constraints": ["[[0,1],[2,3]]"],
     "seed": ["-5", "0"],
@@ -81,7 +81,7 @@ def test_all_faults_are_reported_at_once() -> None:
     message = faults(eta="7", max_depht="3", subsample="0")
     assert message.startswith("3 hyperparameters are wrong")
     assert "did you mean max_depth?" in message
-    assert "eta='7' must be number >= 0 and <= 1" in message
+    assert "eta='7' must be a number from 0 to 1" in message
 
 
 def test_the_number_of_rounds_is_required() -> None:
@@ -143,10 +143,18 @@ def test_the_job_wins_over_the_project_with_a_note() -> None:
         ({"process_type": "update"}, "earlier model"),
         ({"tree_method": "exact", "grow_policy": "lossguide"}, "not exact"),
         ({"tree_method": "exact", "max_leaves": "8"}, "not exact"),
-        ({"eval_metric": "accuracy"}, "needs a binary: or multi: objective"),
-        ({"eval_metric": "mlogloss"}, "needs a multi: objective"),
+        ({"eval_metric": "accuracy"}, "needs an objective of binary: or multi:"),
+        ({"eval_metric": "mlogloss"}, "needs an objective of multi:"),
         ({"eval_metric": "r2", "objective": "multi:softmax", "num_class": "3"}, "one number"),
         ({"eval_metric": "aft-nloglik"}, "survival:aft"),
+        ({"eval_metric": "auc"}, "needs an objective of"),
+        ({"eval_metric": "auc", "objective": "reg:tweedie"}, "needs an objective of"),
+        ({"eval_metric": "aucpr", "objective": "count:poisson"}, "needs an objective of"),
+        ({"eval_metric": "rmse", "objective": "multi:softmax", "num_class": "3"}, "one number"),
+        ({"eval_metric": "quantile"}, "needs an objective of reg:quantileerror"),
+        ({"eval_metric": "recall", "objective": "multi:softmax", "num_class": "3"}, "recall_macro"),
+        ({"eval_metric": "ndgc-"}, "did you mean ndcg?"),
+        ({"eval_metric": "rmse-"}, "is not a metric"),
         ({"objective": "binary:logistic", "base_score": "2"}, "between 0 and 1"),
         ({"objective": "binary:logistic", "label_names": "a,b,c"}, "3 names for 2 classes"),
         ({"external_memory": "1", "tree_method": "exact"}, "external_memory needs"),
@@ -156,6 +164,18 @@ def test_the_job_wins_over_the_project_with_a_note() -> None:
 )
 def test_a_conflict_is_refused(texts: dict[str, str], message: str) -> None:
     assert message in faults(**texts)
+
+
+@pytest.mark.parametrize("booster", ["gbtree", "gblinear", "dart"])
+@pytest.mark.parametrize("method", ["auto", "exact", "approx", "hist"])
+def test_values_that_are_the_default_conflict_with_nothing(booster: str, method: str) -> None:
+    """Tuning jobs send full sets."""
+    if booster == "gblinear":
+        method = "auto"
+    full = {row.name: str(row.default) for row in TABLE if row.default is not None}
+    del full["objective"], full["eval_metric"]
+    chosen, _ = parse({**full, **BASE, "booster": booster, "tree_method": method}, 1)
+    assert chosen["booster"] == booster
 
 
 def test_parameters_of_older_versions_are_taken_with_a_note() -> None:
@@ -222,6 +242,8 @@ def test_the_metric_definitions_of_the_project_match_the_log() -> None:
     assert len(definitions) <= 40  # SageMaker's limit
     scores = {entry["Name"].replace(":", "-"): float(n) for n, entry in enumerate(definitions)}
     text = line(12, scores)
+    suffixed = line(12, {name.replace("-ndcg", "-ndcg@5-"): n for name, n in scores.items()})
+    assert re.findall(next(d["Regex"] for d in definitions if "ndcg" in d["Name"]), suffixed)
     for number, entry in enumerate(definitions):
         found = re.findall(entry["Regex"], text)
         assert [float(value) for value in found] == [number], entry["Name"]

@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,12 @@ def add_flags(parser: argparse._ArgumentGroup) -> None:
 
 def _convert(name: str, value: Any, kind: str) -> Any:
     """Return `value` as the setting's type. Raises DeployError that names the setting."""
-    by_kind: dict[str, Callable[[str], Any]]
     by_kind = {"bool": parsers.flag, "int": parsers.integer(0), "str": parsers.plain}
     parse = by_kind[kind]
     try:
         return parse(str(value))
     except ValueError:
-        raise DeployError(f"{name} = {value!r} is not {parse.__doc__}") from None
+        raise DeployError(f"{name} = {value!r} is not {parse.form}") from None
 
 
 def load(

@@ -13,8 +13,8 @@ from deploy.aws import Aws, fingerprint, named, word
 from deploy.configuration import DeployError
 from deploy.images import image_uri
 from deploy.requests import Document
+from runtime.training import metric_table
 
-LARGER_IS_BETTER = {"auc", "aucpr", "accuracy", "f1", "balanced_accuracy", "r2", "ndcg", "map"}
 METRICS = json.loads((ROOT / "metric_definitions.json").read_text(encoding="utf-8"))
 TRAINING, TUNING = "training_job", "hyper_parameter_tuning_job"
 LOGS = "/aws/sagemaker/TrainingJobs"
@@ -143,7 +143,13 @@ def tune(aws: Aws, *, wait: bool = True) -> str:
     metric = settings.tune_metric or f"validation:{name}"
     if metric.startswith("validation:") and not settings.validation:
         raise DeployError(f"nothing to compute {metric} on; pass --validation (s3:// or a folder)")
-    larger = metric.partition(":")[2].partition("@")[0] in LARGER_IS_BETTER
+    known = [entry["Name"] for entry in METRICS]
+    if metric not in known:
+        raise DeployError(
+            f"tune_metric = {metric!r} is not in metric_definitions.json: {', '.join(known)} (the "
+            "number of a metric, as in ndcg@5, belongs to the hyperparameter eval_metric)"
+        )
+    larger = metric_table.maximised(metric.partition(":")[2])
     ranges: dict[str, list[dict[str, str]]] = {}
     for key, (low, high) in settings.tune.items():
         kind = "Integer" if isinstance(low, int) and isinstance(high, int) else "Continuous"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.parsers import flag, integer, keys_of, number, one_of, optional, plain
+from runtime.parsers import Parser, flag, integer, keys_of, number, one_of, optional, plain
 
 PROJECT = "{{ cookiecutter.project_slug }}"
 FORMATS = ("csv", "libsvm", "parquet", "recordio-protobuf", "jsonlines")
@@ -35,9 +35,7 @@ class SettingError(Exception):
     """An environment variable holds a value that cannot be used. The message names both."""
 
 
-def setting(
-    variable: str, default: str, parse: Callable[[str], Any], help: str, also: str = ""
-) -> Any:
+def setting(variable: str, default: str, parse: Parser, help: str, also: str = "") -> Any:
     """Declare a field of `Settings`: variable, default (as text), parser, and a line of help.
 
     `also` is another name of the variable, read when the first one is not set.
@@ -203,5 +201,5 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field.name] = parse(text)
         except ValueError:
-            raise SettingError(f"{variable}={text!r} is not {parse.__doc__}") from None
+            raise SettingError(f"{variable}={text!r} is not {parse.form}") from None
     return Settings(**values)

@@ -1,81 +1,131 @@
-"""Parsers of settings: text to a value, or ValueError. A docstring says the accepted form."""
+"""Parsers of settings and hyperparameters: a text to a value, or ValueError."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-
-def integer(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Return a parser of integers from `low` to `high`, both included."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            raise ValueError
-        return value
-
-    parse.__doc__ = f"an integer from {low}" + (f" to {high}" if high is not None else " up")
-    return parse
+FLAGS = {"1": True, "true": True, "on": True, "yes": True}
+FLAGS |= {"0": False, "false": False, "off": False, "no": False}
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
-    """Return a parser of numbers from `low` to `high`, both included."""
+@dataclass(frozen=True)
+class Parser:
+    """Call it with a text to get the value. `form` is what it accepts, in words."""
 
-    def parse(text: str) -> float:
+    form: str
+    convert: Callable[[str], Any]
+    choices: tuple[str, ...] = ()
+
+    def __call__(self, text: str) -> Any:
+        """Return the value of `text`. Raises ValueError when it is not of this form."""
+        try:
+            return self.convert(text.strip())
+        except (KeyError, TypeError, OverflowError, SyntaxError, RecursionError) as problem:
+            raise ValueError(text) from problem
+
+
+def number(
+    low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> Parser:
+    """Finite numbers from `low` to `high`; `above` and `below` exclude these bounds themselves."""
+
+    def convert(text: str) -> float:
         value = float(text)
-        if not low <= value <= high:
-            raise ValueError
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(text)
+        if (above and value == low) or (below and value == high):
+            raise ValueError(text)
         return value
 
-    parse.__doc__ = f"a number from {low:g} to {high:g}"
-    return parse
+    return Parser("a number" + _bounds(low, high, above, below), convert)
 
 
-def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a parser of what `parse` takes, or of the empty text: None."""
+def integer(low: float, high: float = math.inf) -> Parser:
+    """Integers from `low` to `high`, both included; tuning jobs may send one as "6.0"."""
+    inside = number(low, high)
 
-    def parse_optional(text: str) -> Any:
-        return parse(text) if text else None
+    def convert(text: str) -> int:
+        value = inside(text)
+        if value != int(value):
+            raise ValueError(text)
+        return int(value)
 
-    parse_optional.__doc__ = f"empty, or {parse.__doc__}"
-    return parse_optional
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser that takes one of `choices`, in any case."""
-
-    def parse(text: str) -> str:
-        matches = [choice for choice in choices if choice.lower() == text.lower()]
-        if not matches:
-            raise ValueError
-        return matches[0]
-
-    parse.__doc__ = "one of " + ", ".join(choices)
-    return parse
+    return Parser("an integer" + _bounds(low, high), convert)
 
 
-def flag(text: str) -> bool:
-    """true or false (also on/off, yes/no, 1/0)"""
-    lowered = text.lower()
-    if lowered in {"1", "true", "on", "yes"}:
-        return True
-    if lowered in {"0", "false", "off", "no"}:
-        return False
-    raise ValueError
+def _bounds(low: float, high: float, above: bool = False, below: bool = False) -> str:
+    """Return a range in words."""
+    least, most = f"{low:.15g}", f"{high:.15g}"
+    if low == -math.inf:
+        return "" if high == math.inf else f" of at most {most}"
+    if above or below:
+        bounds = [f"above {least}"] if above else [f"of at least {least}"]
+        bounds += [f"below {most}" if below else f"at most {most}"] if high < math.inf else []
+        return " " + " and ".join(bounds)
+    return f" from {least} to {most}" if high < math.inf else f" of at least {least}"
 
 
-def keys_of(*known: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of names separated by commas, in lower case, each once; any name is taken."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        names = text.replace(" ", "").lower().split(",")
-        return tuple(dict.fromkeys(name for name in names if name))
-
-    parse.__doc__ = "a list, separated by commas, of " + ", ".join(known)
-    return parse
+def optional(parse: Parser) -> Parser:
+    """What `parse` takes, or the empty text: None."""
+    return Parser(
+        f"empty, or {parse.form}", lambda text: parse(text) if text else None, parse.choices
+    )
 
 
-def plain(text: str) -> str:
-    """text"""
-    return text.strip()
+def one_of(*choices: str) -> Parser:
+    """One of `choices`, in any case."""
+    known = {choice.lower(): choice for choice in choices}
+    return Parser("one of " + ", ".join(choices), lambda text: known[text.lower()], choices)
+
+
+def keys_of(*known: str) -> Parser:
+    """A list of names separated by commas, in lower case, each once; any name is taken."""
+
+    def convert(text: str) -> tuple[str, ...]:
+        words = text.replace(" ", "").lower().split(",")
+        return tuple(dict.fromkeys(word for word in words if word))
+
+    return Parser("a list, separated by commas, of " + ", ".join(known), convert)
+
+
+def names(pattern: str = r"[^\s,]+") -> Parser:
+    """A list of names that match `pattern`, separated by commas or as a JSON array."""
+
+    def convert(text: str) -> list[str]:
+        items = json.loads(text) if text.startswith("[") else text.split(",")
+        words = [str(item).strip() for item in items]
+        if not all(re.fullmatch(pattern, word) for word in words):
+            raise ValueError(text)
+        return words
+
+    return Parser("names separated by commas", convert)
+
+
+def numbers(low: float, high: float) -> Parser:
+    """A list of numbers from `low` to `high`, separated by commas, in brackets or without."""
+    one = number(low, high)
+
+    def convert(text: str) -> list[float]:
+        return [one(word) for word in text.strip("[]()").split(",")]
+
+    return Parser(f"numbers from {low:g} to {high:g}, separated by commas", convert)
+
+
+def matching(pattern: str, form: str = "text") -> Parser:
+    """Text that matches a regular expression."""
+
+    def convert(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(text)
+        return text
+
+    return Parser(form, convert)
+
+
+flag = Parser("true or false (also on/off, yes/no, 1/0)", lambda text: FLAGS[text.lower()])
+plain = Parser("text", str)

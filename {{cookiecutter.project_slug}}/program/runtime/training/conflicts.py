@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from runtime.training.chosen import Hyperparameters
-from runtime.training.parameters import CLASS_METRICS, CUT_METRICS, NUMBER_METRICS, XGBOOST_METRICS
+from runtime.training.metric_table import METRICS, base_name, fault_of
+from runtime.training.parameters import Hyperparameters
 
 TREE_GROWERS = {"grow_colmaker", "grow_histmaker", "grow_quantile_histmaker"}
 UPDATERS = {
@@ -43,8 +43,8 @@ def _check_objective(chosen: Hyperparameters) -> list[str]:
 def _check_booster(chosen: Hyperparameters) -> list[str]:
     booster, faults = chosen["booster"], []
     if booster == "gblinear":
-        used = [name for name in ("tree_method", "process_type", "num_parallel_tree")
-                if name in chosen.given]  # fmt: skip
+        trees = ("tree_method", "process_type", "num_parallel_tree")
+        used = [name for name in trees if chosen.differs(name)]
         faults += [f"{name} has no meaning with booster=gblinear" for name in used]
     kind = "gblinear" if booster == "gblinear" else chosen["process_type"]
     updaters = chosen.given.get("updater", [])
@@ -65,7 +65,7 @@ def _check_trees(chosen: Hyperparameters) -> list[str]:
     method, faults = chosen["tree_method"], []
     if method == "exact" and chosen["grow_policy"] == "lossguide":
         faults.append("grow_policy=lossguide needs tree_method=hist or approx, not exact")
-    if method == "exact" and "max_leaves" in chosen.given:
+    if method == "exact" and chosen["max_leaves"]:
         faults.append("max_leaves needs tree_method=hist or approx, not exact")
     if chosen["colsample_bynode"] < 1 and method == "exact":
         faults.append("colsample_bynode needs tree_method=hist or approx, not exact")
@@ -83,34 +83,23 @@ def _check_trees(chosen: Hyperparameters) -> list[str]:
 
 
 def _check_metrics(chosen: Hyperparameters) -> list[str]:
-    known = (*XGBOOST_METRICS, *CLASS_METRICS, *NUMBER_METRICS)
-    classifies = chosen.objective.startswith(("binary:", "multi:"))
-    faults = []
-    for metric in chosen.metrics:
-        name, _, cut = metric.partition("@")
-        if name not in known or (cut and name not in CUT_METRICS):
-            faults.append(f"eval_metric={metric} is not a metric{hint(name, known)}")
-        elif cut and not cut.removesuffix("-").replace(".", "", 1).isdigit():
-            faults.append(f"eval_metric={metric} needs a number after @")
-        elif name in CLASS_METRICS and not classifies:
-            faults.append(f"eval_metric={name} needs a binary: or multi: objective")
-        elif name in NUMBER_METRICS and not _single(chosen):
-            faults.append(f"eval_metric={name} needs an objective with one number a row")
-        elif name in {"f1_binary", "precision", "recall"} and (chosen["num_class"] or 2) > 2:
-            faults.append(f"eval_metric={name} is for two classes: use {name.split('_')[0]}_macro")
-        elif name in {"merror", "mlogloss"} and not chosen["num_class"]:
-            faults.append(f"eval_metric={name} needs a multi: objective")
-        elif name in {"aft-nloglik", "interval-regression-accuracy"} and (
-            chosen.objective != "survival:aft"
-        ):
-            faults.append(f"eval_metric={name} needs objective=survival:aft")
-    return faults
+    faults = {metric: _misfit(metric, chosen) for metric in chosen.metrics}
+    return [f"eval_metric={metric} {fault}" for metric, fault in faults.items() if fault]
 
 
-def _single(chosen: Hyperparameters) -> bool:
-    """Whether the objective has a label and a prediction that is one number."""
-    quantiles = str(chosen["quantile_alpha"]).count(",")
-    return not quantiles and not chosen.objective.startswith(("multi:", "survival:aft"))
+def _misfit(text: str, chosen: Hyperparameters) -> str:
+    """Return why a metric cannot be computed with this objective, or nothing."""
+    if fault := fault_of(text):
+        return fault + hint(base_name(text), tuple(METRICS))
+    metric, objective = METRICS[base_name(text)], chosen.objective
+    if metric.needs and not objective.startswith(metric.needs):
+        return f"needs an objective of {' or '.join(metric.needs)}, not {objective}"
+    if metric.two_classes and (chosen["num_class"] or 2) > 2:
+        return f"is for two classes: use {metric.name.split('_')[0]}_macro"
+    quantiles = len(chosen["quantile_alpha"] or [])
+    if not metric.needs and (objective.startswith(("multi:", "survival:aft")) or quantiles > 1):
+        return f"needs one number per row, which objective={objective} does not give here"
+    return ""
 
 
 CHECKS: tuple[Callable[[Hyperparameters], list[str]], ...] = (

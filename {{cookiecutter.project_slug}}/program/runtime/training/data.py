@@ -20,8 +20,8 @@ from runtime.formats.files import files_of, iterate_channel, read_channel
 from runtime.formats.table import Table
 from runtime.job.description import Channel, Job
 from runtime.job.failures import UserError
-from runtime.training.chosen import Hyperparameters
 from runtime.training.external import Reader, densify, spill
+from runtime.training.parameters import Hyperparameters
 
 PROBE_ROWS = 256  # kept beside the model, for the parity check at load
 
@@ -109,6 +109,12 @@ def transform(table: Table) -> Table:
     if len(values) != len(rows):
         raise UserError(f"features.transform made {len(values)} rows of {len(rows)}")
     return dataclasses.replace(table, features=values, names=names)
+
+
+def columns_of(table: Table) -> tuple[int, tuple[str, ...] | None]:
+    """Return how many columns the model has for a table, and their names."""
+    first = transform(dataclasses.replace(table, features=table.features[:1]))
+    return first.features.shape[1], first.names
 
 
 def sample(table: Table, seed: int) -> NDArray[np.float32]:

@@ -12,7 +12,8 @@ from xgboost import collective
 
 from runtime.training import metrics
 from runtime.training.checkpoints import Checkpoints, History
-from runtime.training.chosen import Hyperparameters
+from runtime.training.metric_table import computed_here, maximised
+from runtime.training.parameters import Hyperparameters
 
 Matrices = dict[str, xgboost.DMatrix]  # "train" first, then "validation"
 SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
@@ -43,7 +44,7 @@ def best_round(history: History) -> int:
     """Return the round with the best last metric of the last data set; the first of equals."""
     name = list(history[-1])[-1]
     values = np.array([scores[name] for scores in history], dtype=np.float64)
-    sign = -1.0 if metrics.maximised(name.split("-", 1)[1]) else 1.0
+    sign = -1.0 if maximised(name.split("-", 1)[1]) else 1.0
     return int(np.nan_to_num(sign * values, nan=np.inf).argmin())
 
 
@@ -132,7 +133,8 @@ def evaluate(
     text = booster.eval_set([(matrix, name) for name, matrix in matrices.items()], number)
     pairs = [entry.rsplit(":", 1) for entry in text.split("\t")[1:]]
     own = {name: float(value) for name, value in pairs}
-    asked, wanted = chosen.metrics, metrics.extra(chosen.metrics)
+    asked = chosen.metrics
+    wanted = [name for name in asked if computed_here(name)]
     scores: dict[str, float] = {}
     for name, matrix in matrices.items():
         scores |= {key: value for key, value in own.items() if key.startswith(f"{name}-")}

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.job.failures import UserError
-from runtime.training.chosen import Hyperparameters
 from runtime.training.conflicts import CHECKS, hint
-from runtime.training.parameters import BY_NAME
+from runtime.training.parameters import BY_NAME, Hyperparameters
 
 
 def parse(
@@ -33,9 +32,10 @@ def parse(
         else:
             row, text = BY_NAME[key], _unquoted(value)
             try:
-                given[row.name] = row.kind.parse(text)
-            except (ValueError, KeyError, OverflowError, TypeError):
-                faults.append(f"{key}={text!r} must be {row.kind}{hint(text, row.kind.choices)}")
+                given[row.name] = row.parse(text)
+            except ValueError:
+                near = hint(text, row.parse.choices)
+                faults.append(f"{key}={text!r} must be {row.parse.form}{near}")
             if row.group == "ignored":
                 notes.append(f"{key} has no effect in this version of XGBoost: {row.help}")
     if "num_round" not in texts:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from runtime.formats.table import Table
 from runtime.job.failures import UserError
-from runtime.training.chosen import Hyperparameters
+from runtime.training.metric_table import base_name
+from runtime.training.parameters import Hyperparameters
 
 Test = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 RULES: dict[
@@ -28,6 +29,9 @@ RULES: dict[
 }
 
 
+METRIC_RULES = {"map": RULES["rank:map"], "pre": RULES["rank:map"], "ndcg": RULES["rank:"]}
+
+
 def check(table: Table, chosen: Hyperparameters, channel: str) -> None:
     """Raise UserError naming the first row whose label the objective cannot use."""
     labels, objective = table.labels, chosen.objective
@@ -39,6 +43,9 @@ def check(table: Table, chosen: Hyperparameters, channel: str) -> None:
     rule = next((RULES[key] for key in RULES if objective.startswith(key)), None)
     if rule:
         _refuse(rule[1](labels), labels, channel, f"{rule[0]} with objective={objective}")
+    for metric in chosen.metrics:
+        if rule := METRIC_RULES.get(base_name(metric)):
+            _refuse(rule[1](labels), labels, channel, f"{rule[0]} with eval_metric={metric}")
     if objective.startswith("rank:") and table.query_ids is None:
         raise UserError(
             f"channel {channel} has no query ids, which objective={objective} needs: "

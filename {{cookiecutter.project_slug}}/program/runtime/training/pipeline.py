@@ -22,14 +22,14 @@ from runtime.job import resources
 from runtime.job.description import Job, read_job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
-from runtime.training import crossvalidation, data, labels, results, shards
+from runtime.training import constraints, crossvalidation, data, labels, results, shards
 from runtime.training.checkpoints import VOLATILE, Checkpoints
-from runtime.training.chosen import Hyperparameters
 from runtime.training.cluster import Cluster
 from runtime.training.ending import Stop, abort, classify
 from runtime.training.environment import export
 from runtime.training.fit import Fit, Matrices, fit
 from runtime.training.hyperparameters import parse
+from runtime.training.parameters import Hyperparameters
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def alone(work: Work) -> int:
     tables = read_tables(work)
     if "train" not in tables:
         raise UserError("channel train holds no data: it is required, and needs a file with rows")
+    work = constrained(work, tables["train"])
     context = context_of(work, tables)
     if work.chosen["_kfold"]:
         crossvalidation.run(context, tables, work.nthread)
@@ -87,6 +88,7 @@ def together(work: Work) -> int:
         code = 0
         if cluster.me in members:
             tables = shards.conform(tables, members)
+            work = constrained(work, tables["train"])
             context = context_of(work, tables)
             with cluster.joined():
                 trained, matrices = train(work, tables)
@@ -99,6 +101,16 @@ def together(work: Work) -> int:
         raise
     cluster.leave()
     return code
+
+
+def constrained(work: Work, train: Table) -> Work:
+    """Return the work with the constraints checked against the model's columns, by number."""
+    columns, names = data.columns_of(train)
+    base = train.index_base if columns == train.features.shape[1] else None
+    found, notes = constraints.resolve(work.chosen.given, columns, names, base)
+    for note in notes:
+        log.info("note: %s", note)
+    return dataclasses.replace(work, chosen=dataclasses.replace(work.chosen, constraints=found))
 
 
 def train(work: Work, tables: dict[str, Table]) -> tuple[Fit, Matrices]:

@@ -136,9 +136,9 @@ def _fit_of(labels: Array, predictions: Array, facts: dict[str, Any]) -> str:
     if not labels.size or objective.startswith(("rank:", "survival:")):
         return ""
     if count > 1:
-        table = metrics.confusion(labels, predictions, objective, count)
+        table = metrics.confusion(labels, predictions, objective, count, SHOWN)
         names = facts["label_names"] or [str(number) for number in range(count)]
-        return _confusion(table[:SHOWN, :SHOWN], list(names)[:SHOWN], count)
+        return _confusion(table, list(names)[:SHOWN], count)
     if predictions.ndim == 2:  # several quantiles: the middle one
         predictions = predictions[:, predictions.shape[1] // 2]
     picked = np.linspace(0, labels.size - 1, min(POINTS, labels.size)).astype(int)

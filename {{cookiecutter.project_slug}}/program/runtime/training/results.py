@@ -25,8 +25,8 @@ from runtime.job.description import Job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 from runtime.training import data, report
-from runtime.training.chosen import Hyperparameters
 from runtime.training.fit import Fit, Matrices
+from runtime.training.parameters import Hyperparameters
 from settings import PROJECT, Settings
 
 PACKAGES = ("xgboost-cpu", "xgboost", "scikit-learn-intelex", "numpy", "scikit-learn")
