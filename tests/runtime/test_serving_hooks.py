@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xgboost
 from flask import Blueprint, Flask
+from werkzeug.datastructures import WWWAuthenticate
 
 import settings
 from conftest import sample_rows, save, to_csv
@@ -137,9 +138,18 @@ def test_before_request_guards_every_route(many: bool, request: pytest.FixtureRe
 
 
 def test_abort_in_a_hook_is_answered_in_json(app: Flask) -> None:
-    app.before_request(lambda: flask.abort(401))
+    app.before_request(
+        lambda: flask.abort(401, "who? \ud800", www_authenticate=WWWAuthenticate("bearer"))
+    )
     answer = post(app)
     assert (answer.status_code, answer.json["code"]) == (401, 401)
+    assert answer.json["message"].startswith("who?")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_abort_with_a_response_keeps_it(app: Flask) -> None:
+    app.before_request(lambda: flask.abort(flask.Response("later", 429)))
+    assert (post(app).status_code, post(app).data) == (429, b"later")
 
 
 def test_after_request_sees_predictions_and_errors(app: Flask) -> None:

@@ -22,19 +22,14 @@ own. Whatever else is raised is a defect of this program: 500, and a traceback i
 from __future__ import annotations
 
 import logging
-from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 from werkzeug.exceptions import HTTPException
 
-from runtime.formats.errors import FormatError
+from runtime.formats.errors import LONGEST_MESSAGE, FormatError, echo, printable
 
 FIELDS = ("row", "column", "expected", "found", "content_type")
-LONGEST_MESSAGE = 1000  # characters; an error is read by a person, and may quote what a client sent
-LONGEST_TEXT = 100  # of any other value
-MOST_ITEMS = 20  # of a list
 
 log = logging.getLogger(__name__)
 
@@ -114,36 +109,13 @@ def from_exception(error: Exception, request_id: str = "") -> Response:
     if isinstance(error, FormatError):
         document["message"] = printable(error.message, LONGEST_MESSAGE)
         fields = {key: getattr(error, key) for key in FIELDS}
-        document |= {key: plain(value) for key, value in fields.items() if value is not None}
+        document |= {key: echo(value) for key, value in fields.items() if value is not None}
     elif isinstance(error, HTTPException):
-        document["message"] = error.description
-        headers = tuple((key, value) for key, value in error.get_headers() if key == "Allow")
+        document["message"] = printable(str(error.description), LONGEST_MESSAGE)
+        headers = tuple(header for header in error.get_headers() if header[0] != "Content-Type")
     else:
         request_id = printable(request_id)
         log.error("request %s failed", request_id, exc_info=error)
         document |= {"message": "internal error; see the log", "id": request_id}
-    return Response(status, orjson.dumps(document), "application/json", headers)
-
-
-def plain(value: object) -> Any:
-    """Return a value as JSON can hold it, cut where it is longer than a person reads.
-
-    Texts may hold unpaired surrogates, and integers more than 64 bits: JSON's parsers make both.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, int) and value.bit_length() > 63:
-        return f"an integer of {value.bit_length()} bits"
-    if isinstance(value, list | tuple | set):
-        return [plain(item) for item in islice(value, MOST_ITEMS)]
-    return value if isinstance(value, int | float) else printable(str(value))
-
-
-def printable(text: str, limit: int = LONGEST_TEXT) -> str:
-    """Return a client's text on one line of valid Unicode, at most `limit` characters."""
-    if len(text) <= limit and text.isprintable():
-        return text
-    escaped = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text[:limit])
-    return escaped if len(text) <= limit and len(escaped) <= limit else f"{escaped[:limit]}..."
+    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY, default=repr)
+    return Response(status, body, "application/json", headers)

@@ -24,10 +24,10 @@ from typing import Any
 
 from runtime.formats import Outputs, Rows, decode, negotiate
 from runtime.formats.answers import BATCH_ENCODERS, ENCODERS, MULTI_MODEL_ENCODERS
-from runtime.formats.errors import AcceptError
+from runtime.formats.errors import LONGEST_MESSAGE, AcceptError, printable
 from runtime.inference import outputs, spread
 from runtime.inference.body import read_body
-from runtime.inference.errors import LONGEST_MESSAGE, Response, printable, status_of
+from runtime.inference.errors import Response, status_of
 from runtime.inference.models import Model, Predictions
 from settings import OUTPUT_KEYS, SettingError, Settings
 

@@ -34,7 +34,8 @@ from prometheus_client import (
     multiprocess,
 )
 
-from runtime.inference.errors import Response, printable
+from runtime.formats.errors import printable
+from runtime.inference.errors import Response
 from runtime.inference.invocation import Trace
 from runtime.inference.models import Model
 from settings import PROJECT, Settings
