@@ -77,7 +77,9 @@ def train(recipe: Recipe) -> tuple[xgboost.Booster, np.ndarray]:
         recipe.kind == "stopped"
     ):  # stops early, and keeps every tree: best_iteration is an attribute
         noise = np.random.default_rng(5).permutation(options["label"])
-        watched = xgboost.DMatrix(values, label=noise, missing=missing, nthread=1)
+        watched = xgboost.DMatrix(
+            values, missing=missing, nthread=1, **(options | {"label": noise})
+        )
         extra = {
             "evals": [(watched, "v")],
             "early_stopping_rounds": 6,
@@ -145,6 +147,30 @@ VARIANTS = [
     Recipe("stopped early", {}, rounds=60, kind="stopped"),
     Recipe("stopped early five", FIVE, "five", rounds=60, kind="stopped"),
     Recipe("stopped, parallel", {"num_parallel_tree": 4}, rounds=60, kind="stopped"),
+    Recipe("stopped, dart", {**DART, **BINARY}, "binary", rounds=60, kind="stopped"),
+    Recipe(
+        "stopped, dart five parallel",
+        {**DART, **FIVE, "num_parallel_tree": 2},
+        "five",
+        rounds=60,
+        kind="stopped",
+    ),
+    Recipe("stopped, linear", {"booster": "gblinear"}, rounds=60, kind="stopped", onedal=False),
+    Recipe(
+        "stopped, categorical",
+        {"max_cat_to_onehot": 1},
+        rounds=60,
+        kind="stopped",
+        matrix={"enable_categorical": True, "feature_types": ["q", "q", "c", "q", "q", "q"]},
+    ),
+    Recipe("stopped, two targets", {}, "targets", rounds=60, kind="stopped"),
+    Recipe(
+        "stopped, vector leaves",
+        {"multi_strategy": "multi_output_tree"},
+        "targets",
+        rounds=60,
+        kind="stopped",
+    ),
     Recipe("missing is -999", BINARY, "binary", missing=-999.0),
     Recipe("missing is 0", {}, missing=0.0),
     Recipe("missing is -999 dart", DART, missing=-999.0),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,6 @@ def test_both_forms_of_xgboost_are_loaded_whatever_the_file_is_called(
         (b"CBM1" + bytes(50), "found a CatBoost model"),
         (b"\x1f\x8b\x08" + bytes(50), "found a gzip archive: unpack it"),
         (b"PK\x03\x04" + bytes(50), "found a zip archive"),
-        (b"binf" + bytes(200), "found XGBoost's old binary format"),
         (b"version https://git-lfs.github.com/spec/v1\n", "found a Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "found XML"),
         (b"\x00\x01\x02junk", "found no known format"),
@@ -94,41 +92,40 @@ def test_a_model_of_a_newer_xgboost_is_refused_with_both_versions(
     assert xgboost.__version__ in message
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"binf" + bytes(200), "found XGBoost's old binary format"),
+        (b"CONFIG-offset:" + bytes(200), "found XGBoost's old serialised form"),
+        (
+            bytes([0, 0, 0, 63, 5]) + bytes(131) + b"\x0f" + bytes(7) + b"binary:logistic",
+            "found a binary file of XGBoost before 1.1",
+        ),
+    ],
+)
+def test_old_forms_of_xgboost_are_named_with_the_way_to_convert_them(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
+    message = fault(tmp_path / "m", data)
+    assert message.startswith(words)
+    assert "XGBoost 1.7.6" in message
+    assert "save_model('xgboost-model.json')" in message
+
+
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_the_version_is_found_at_either_end_of_a_json_model(
+    tmp_path: Path, trained: tuple[xgboost.Booster, np.ndarray], place: str
+) -> None:
+    model = json.loads(bytes(trained[0].save_raw("json")))
+    model = {"learner": model["learner"]} | {"version": [99, 1, 0]}
+    text = json.dumps(model if place == "end" else dict(reversed(model.items())), indent=2)
+    assert fault(tmp_path / "m", text.encode()).startswith("found a model of XGBoost 99.1; ")
+
+
 def test_a_folder_or_an_absent_file_is_said_to_be_that(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(acceleration.ModelFileError, match="cannot be read"):
             acceleration.load_booster(path)
-
-
-def test_a_pickle_is_read_only_after_an_opt_in(
-    tmp_path: Path,
-    trained: tuple[xgboost.Booster, np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    booster, rows = trained
-    data = pickle.dumps(booster)
-    assert fault(tmp_path / "m", data).startswith("found a pickle, which can run any program")
-    monkeypatch.setenv("ALLOW_PICKLE", "true")
-    loaded = acceleration.load_booster(tmp_path / "m")
-    matrix = xgboost.DMatrix(rows)
-    np.testing.assert_array_equal(loaded.predict(matrix), booster.predict(matrix))
-
-
-class Harmful:
-    """A pickle of this runs a command when it is read."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return subprocess.getoutput, ("touch harmed",)
-
-
-def test_even_then_only_objects_of_xgboost_are_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    message = fault(tmp_path / "m", pickle.dumps(Harmful()), allow_pickle=True)
-    assert "it holds subprocess.getoutput" in message
-    assert not (tmp_path / "harmed").exists()
-    assert "a pickle of dict" in fault(tmp_path / "m", pickle.dumps({}, 2), allow_pickle=True)
 
 
 def test_the_version_is_not_guessed_where_there_is_none() -> None:

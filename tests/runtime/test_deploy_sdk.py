@@ -71,4 +71,4 @@ def test_local_mode_trains_and_serves_the_image(tmp_path: Path) -> None:
 def test_the_archive_that_local_mode_leaves_beside_a_model_is_no_model(tmp_path: Path) -> None:
     for name in ("model.tar.gz", "xgboost-model", "manifest.json"):
         (tmp_path / name).write_bytes(b"x")
-    assert [path.name for path in model_files(tmp_path, ensemble=True)] == ["xgboost-model"]
+    assert [path.name for path in model_files(tmp_path)] == ["xgboost-model"]

@@ -75,7 +75,17 @@ class Settings:
         "auto: oneDAL where it equals XGBoost; require: fail otherwise; off: XGBoost",
     )
     allow_pickle: bool = setting(
-        "ALLOW_PICKLE", "false", flag, "read pickled models, which can run any program"
+        "ALLOW_PICKLE",
+        "false",
+        flag,
+        "read pickled models of XGBoost 1.6 and later; nothing but the model is taken from them",
+    )
+    best_iteration: bool = setting(
+        "BEST_ITERATION",
+        "true",
+        flag,
+        "answer with the rounds up to the best one, if early stopping recorded it in the model; "
+        "false: with all",
     )
     allow_code: str = setting(
         "ALLOW_CODE",

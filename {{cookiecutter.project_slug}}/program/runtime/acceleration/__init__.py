@@ -8,7 +8,7 @@
 Nothing here imports xgboost or daal4py at import time, so that `single_thread` comes first.
 """
 
-from runtime.acceleration.boosters import ModelFileError, load_booster
+from runtime.acceleration.boosters import ForeignFileError, ModelFileError, load_booster
 from runtime.acceleration.choose import AccelerationError, Choice, choose
 from runtime.acceleration.engines import Engine, after_fork, single_thread
 from runtime.acceleration.shadow import ShadowChecker
@@ -17,6 +17,7 @@ __all__ = [
     "AccelerationError",
     "Choice",
     "Engine",
+    "ForeignFileError",
     "ModelFileError",
     "ShadowChecker",
     "after_fork",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import acceleration
+from runtime.acceleration.rounds import Rounds
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     acceleration.single_thread()
     import numpy as np
 
+    import settings
     from runtime.job import artifact
 
     model = options.model / artifact.MODEL_FILE if options.model.is_dir() else options.model
@@ -44,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         if missing is None:
             missing = artifact.read_manifest(model.parent).missing
         choice = acceleration.choose(
-            acceleration.load_booster(model), missing=missing, probe_rows=rows, measure=True
+            acceleration.load_booster(model),
+            missing=missing,
+            probe_rows=rows,
+            best_iteration=settings.load().best_iteration,
+            measure=True,
         )
     except (acceleration.ModelFileError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,6 +65,7 @@ def render(model: Path, report: dict[str, Any]) -> str:
         f"model: {model}",
         f"objective: {report['objective']}, {report['features']} features, "
         f"{report['groups']} outputs, {report.get('trees', 0)} trees",
+        "answering: " + str(Rounds(**report["rounds"])),
         "versions: " + ", ".join(f"{name} {value}" for name, value in report["versions"].items()),
         *(f"lint: {sentence}" for sentence in report.get("lint") or ["nothing against oneDAL"]),
         *(f"rehearsed in a process of its own: {risk}" for risk in report.get("rehearsed", [])),

@@ -7,13 +7,23 @@ import logging
 import math
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.acceleration import comparison, conversion, document, isolation, lint, probes, tuning
+from runtime.acceleration import (
+    boosters,
+    comparison,
+    conversion,
+    document,
+    isolation,
+    lint,
+    probes,
+    tuning,
+)
 from runtime.acceleration.engines import Engine, Floats, OneDALEngine, XGBoostEngine, limit_onedal
+from runtime.acceleration.rounds import Rounds, cut
 from runtime.job.failures import UserError
 
 if TYPE_CHECKING:
@@ -36,11 +46,13 @@ class _Refusal(Exception):  # noqa: N818  (a finding, not an error)
 class Choice:
     """The engine that serves, why, and the report that becomes parity.json (JSON-able).
 
-    `reference` is XGBoost's own engine, the same object as `engine` after a fall-back.
+    `reference` is XGBoost's own engine, the same object as `engine` after a fall-back; `rounds`
+    are those that answer.
     """
 
     engine: Engine
     reference: Engine
+    rounds: Rounds
     reason: str
     report: dict[str, Any]
 
@@ -51,18 +63,24 @@ def choose(
     mode: str = "auto",
     missing: float | None = None,
     probe_rows: Floats | None = None,
+    best_iteration: bool = True,
     measure: bool = False,
 ) -> Choice:
     """Return the fastest engine that gives the answers of `booster`, now set to one thread.
 
-    `missing` is the value that means missing besides NaN; `probe_rows` are float32 rows of the
-    training data, when there are any; `measure` adds speeds to the report, which takes seconds.
-    Raises AccelerationError in mode "require" where "auto" would fall back to XGBoost.
+    `missing` is the value that means missing besides NaN (default: what the model's estimator
+    says); `probe_rows` are float32 rows of the training data, when there are any; with
+    `best_iteration` the rounds after the best one of early stopping are left out; `measure` adds
+    speeds to the report, which takes seconds. Raises AccelerationError in mode "require" where
+    "auto" would fall back to XGBoost, ModelFileError when the best round cannot be told.
     """
     started = time.perf_counter()
+    booster.set_param({"nthread": 1})
+    missing = boosters.missing_value(booster) if missing is None else missing
     missing = None if missing is None or math.isnan(missing) else missing
+    booster, answering = cut(booster, best_iteration)
     reference = XGBoostEngine(booster, missing)
-    report = _heading(reference)
+    report = _heading(reference) | {"rounds": asdict(answering)}
     engine: Engine = reference
     try:
         if mode == "off":
@@ -79,7 +97,7 @@ def choose(
     report["seconds"] = round(time.perf_counter() - started, 3)
     level = logging.WARNING if engine is reference and mode == "auto" else logging.INFO
     log.log(level, "predicting through %s: %s", engine.name, reason)
-    return Choice(engine, reference, reason, report)
+    return Choice(engine, reference, answering, reason, report)
 
 
 def _heading(reference: XGBoostEngine) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def steps_of(model: Model, settings: Settings) -> ServedModel:
         predict=partial(predictions_of, model) if keys else scores_of(model, settings.spread_rows),
         select=partial(outputs.select, keys=keys) if keys else unchanged,
         encode=encoder(settings),
-        headers=(("X-Model-Engine", model.engine_name),),
+        headers=model.headers,
         count=lambda rows: len(rows.values),
     )
 

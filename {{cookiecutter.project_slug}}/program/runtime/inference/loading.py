@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,17 +18,21 @@ from runtime.inference.models import Floats, Model
 from runtime.job import artifact
 from settings import Settings
 
+if TYPE_CHECKING:
+    from xgboost import Booster
+
 ARCHIVE = "model.tar.gz"  # SageMaker's SDK in local mode unpacks it beside itself
+FOLD = re.compile(re.escape(artifact.MODEL_FILE) + r"-\d+")  # of cross-validation
 OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE, ARCHIVE}
 
 log = logging.getLogger(__name__)
 
 
-def model_files(path: Path, ensemble: bool) -> list[Path]:
-    """Return the model files of a folder, sorted by name; only the first without `ensemble`.
+def model_files(path: Path) -> list[Path]:
+    """Return the files of a folder that may be models, sorted by name.
 
-    Files with `model` in the name come before others, as an artifact may hold more than models.
-    Raises ModelFileError when there is none.
+    The file that training writes is the only one, or those of its folds; without them, files with
+    `model` in the name come before others. Raises ModelFileError when there is none.
     """
     if path.is_file():
         return [path]
@@ -36,10 +42,46 @@ def model_files(path: Path, ensemble: bool) -> list[Path]:
         for entry in entries
         if entry.is_file() and entry.name not in OURS and not entry.name.startswith(".")
     ]
-    files = [entry for entry in files if "model" in entry.name.lower()] or files
-    if not files:
-        raise acceleration.ModelFileError(f"no model file in {path}")
-    return files if ensemble else files[:1]
+    for chosen in (
+        [entry for entry in files if entry.name == artifact.MODEL_FILE],
+        [entry for entry in files if FOLD.fullmatch(entry.name)],
+        [entry for entry in files if "model" in entry.name.lower()],
+        files,
+    ):
+        if chosen:
+            return chosen
+    raise acceleration.ModelFileError(f"no model file in {path}")
+
+
+def load_boosters(files: list[Path], settings: Settings) -> dict[str, Booster]:
+    """Return the Boosters of `files` by the file's name; only the first unless
+    they are to answer together.
+
+    A file that is not a model of XGBoost at all is left out with a warning, unless nothing is left.
+    Raises ModelFileError for the first model that cannot be read: the others together would answer
+    otherwise than all of them.
+    """
+    found: dict[str, Booster] = {}
+    foreign: list[acceleration.ForeignFileError] = []
+    for file in files:
+        try:
+            found[file.name] = acceleration.load_booster(file, allow_pickle=settings.allow_pickle)
+        except acceleration.ForeignFileError as error:
+            if FOLD.fullmatch(file.name):
+                raise
+            foreign.append(error)
+        except acceleration.ModelFileError as error:
+            if len(files) == 1:
+                raise
+            hint = f"; or give the one file that shall answer the name {artifact.MODEL_FILE}"
+            raise acceleration.ModelFileError(f"{error}{hint}") from None
+        if found and not settings.inference_ensemble:
+            break
+    if not found:
+        raise foreign[0]
+    for reason in foreign:
+        log.warning("left out, since it is not a model of XGBoost: %s", reason)
+    return found
 
 
 def probe_rows(path: Path) -> Floats | None:
@@ -62,7 +104,7 @@ def load(path: Path, settings: Settings) -> Model:
     """
     started = time.monotonic()
     folder = path if path.is_dir() else path.parent
-    files = model_files(path, settings.inference_ensemble)
+    files = model_files(path)
     manifest = artifact.read_manifest(folder)
     if manifest.features_version not in (None, features.VERSION):
         raise StartError(
@@ -72,14 +114,19 @@ def load(path: Path, settings: Settings) -> Model:
         )
     rows = probe_rows(folder / artifact.PROBE_FILE)
     choices = []
-    for file in files:
-        booster = acceleration.load_booster(file)
+    for name, booster in load_boosters(files, settings).items():
         try:
             choice = acceleration.choose(
-                booster, mode=settings.acceleration, missing=manifest.missing, probe_rows=rows
+                booster,
+                mode=settings.acceleration,
+                missing=manifest.missing,
+                probe_rows=rows,
+                best_iteration=settings.best_iteration,
             )
         except acceleration.AccelerationError as error:
-            raise StartError(f"{file.name}: {error}") from None
+            raise StartError(f"{name}: {error}") from None
+        except acceleration.ModelFileError as error:
+            raise acceleration.ModelFileError(f"{path}: {error}") from None
         choices.append(choice)
     model = Model(choices, manifest, settings)
     log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)

@@ -80,6 +80,10 @@ class Model:
         self.objective, self.num_groups = first.objective, first.num_groups
         self.label_names = manifest.label_names
         self.engine_name = "+".join(sorted({engine.name for engine in engines}))
+        self.headers: tuple[tuple[str, str], ...] = (("X-Model-Engine", self.engine_name),)
+        if any(choice.rounds.used < choice.rounds.total for choice in choices):
+            answering = dict.fromkeys(str(choice.rounds) for choice in choices)
+            self.headers += (("X-Model-Iterations", ", ".join(answering)),)
         self.schema = Schema(
             manifest.num_columns or first.num_features,
             manifest.feature_names or first.feature_names,

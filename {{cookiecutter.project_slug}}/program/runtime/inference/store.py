@@ -98,7 +98,9 @@ class ModelStore:
         """Load the model that a request `{"model_name": …, "url": …}` names."""
         name, path = parse_load_request(body)
         try:
-            files = loading.model_files(path, self.settings.inference_ensemble)
+            files = loading.model_files(path)
+            if not self.settings.inference_ensemble:
+                files = [max(files, key=lambda file: file.stat().st_size)]
             entry = self.registry.claim(name, str(path), cost(files, self.workers))
         except FAULTS as error:
             raise BadModelError(f"model {name!r}: {error}") from None
