@@ -211,7 +211,32 @@ def test_the_command_says_why_xgboost_would_serve(
     assert "lint: the model is linear" in capsys.readouterr().out
 
 
-def test_the_command_reports_a_file_that_is_no_model(
+def test_the_command_judges_every_fold_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[Any]
+) -> None:
+    for number, recipe in enumerate((BINARY, LINEAR)):
+        train(recipe)[0].save_model(tmp_path / "m.ubj")
+        (tmp_path / "m.ubj").rename(tmp_path / f"xgboost-model-{number}")
+    assert command.main([str(tmp_path)]) == 3
+    shown = capsys.readouterr().out.splitlines()
+    models = [line for line in shown if line.startswith("model: ")]
+    assert models == [f"model: {tmp_path}/xgboost-model-{number}" for number in (0, 1)]
+
+
+@pytest.mark.parametrize("cause", ["manifest", "setting"])
+def test_the_command_reports_what_else_it_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[Any], cause: str
+) -> None:
+    train(BINARY)[0].save_model(tmp_path / "m.ubj")
+    if cause == "manifest":
+        (tmp_path / "manifest.json").write_text("{")
+    else:
+        monkeypatch.setenv("BEST_ITERATION", "maybe")
+    assert command.main([str(tmp_path / "m.ubj")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_command_reports_a_file_that_is_not_a_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[Any]
 ) -> None:
     (tmp_path / "m").touch()

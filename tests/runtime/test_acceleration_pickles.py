@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import xgboost
@@ -197,6 +198,22 @@ def test_other_pickles_are_named_with_what_to_do(tmp_path: Path, make: Any, word
     message = refusal(tmp_path / "m", pickle.dumps(make()))
     assert words in message
     assert "save_model" in message
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_a_joblib_file_is_read_or_refused_with_what_to_do(tmp_path: Path, compress: int) -> None:
+    model, rows = fitted()
+    model.extra = np.arange(5)  # joblib writes arrays as they are, between the opcodes
+    joblib.dump(model, tmp_path / "m", compress=compress)
+    message = refusal(tmp_path / "m", (tmp_path / "m").read_bytes())
+    assert "joblib" in message
+    assert "get_booster().save_model" in message
+    del model.extra
+    if not compress:
+        joblib.dump(model, tmp_path / "m")
+        loaded = acceleration.load_booster(tmp_path / "m", allow_pickle=True)
+        answer = loaded.predict(xgboost.DMatrix(rows))
+        np.testing.assert_array_equal(answer, model.predict_proba(rows)[:, 1])
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import xgboost
 import settings
 from acceleration_models import Recipe, train
 from conftest import save, to_csv
+from deploy.pipeline import evaluate
 from predictor import create_app
 from runtime import acceleration
 from runtime.acceleration import __main__ as command
@@ -196,6 +198,22 @@ def test_models_of_a_multi_model_endpoint_answer_with_their_best_rounds(
     scores = [float(line) for line in answer.data.decode().splitlines()]
     np.testing.assert_allclose(scores, best(booster, rows), rtol=0, atol=2e-6)
     assert answer.headers["X-Model-Iterations"].startswith("rounds 0 to ")
+
+
+def test_the_pipeline_evaluates_the_rounds_that_will_answer(
+    stopped: tuple[xgboost.Booster, np.ndarray], tmp_path: Path
+) -> None:
+    booster, rows = stopped
+    model = save(booster, tmp_path / "model") / "xgboost-model"
+    for folder in ("model", "test"):
+        (tmp_path / "input" / folder).mkdir(parents=True)
+    with tarfile.open(tmp_path / "input" / "model" / "model.tar.gz", "w:gz") as archive:
+        archive.add(model, model.name)
+    labelled = np.column_stack([np.arange(len(rows)) % 2, rows])
+    (tmp_path / "input" / "test" / "part.csv").write_bytes(to_csv(labelled))
+    evaluate.run(tmp_path)
+    written = np.loadtxt(tmp_path / "output" / "evaluation" / "predictions.csv")
+    np.testing.assert_allclose(written, best(booster, rows), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("setting", ["true", "false"])

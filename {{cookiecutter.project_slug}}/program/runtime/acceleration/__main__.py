@@ -1,7 +1,7 @@
 """`python -m runtime.acceleration MODEL`: what would serve this model, why, and how fast.
 
-Prints the lint, the parity table and the speed table of any XGBoost model file. Exits 0 when
-oneDAL would serve it, 3 when XGBoost would, 1 when the file is no model.
+Prints the lint, the parity table and the speed table of any XGBoost model file, or of each fold of
+a folder. Exits 0 when oneDAL would serve it, 3 when XGBoost would, 1 when it cannot be read.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import settings
 from runtime import acceleration
 from runtime.acceleration.rounds import Rounds
+from runtime.job import artifact
+from runtime.job.failures import UserError
+from settings import SettingError
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m runtime.acceleration", description=__doc__)
-    parser.add_argument("model", type=Path, help="a model file, or a folder that holds one")
+    parser.add_argument("model", type=Path, help="a model file, or a folder of training")
     parser.add_argument("--missing", type=float, help="value that means missing besides NaN")
     parser.add_argument("--probe", type=Path, help="rows to compare on: a float32 .npy matrix")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -32,31 +36,43 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     logging.basicConfig(level=logging.ERROR)
     acceleration.single_thread()
-    import numpy as np
-
-    import settings
-    from runtime.job import artifact
-
-    model = options.model / artifact.MODEL_FILE if options.model.is_dir() else options.model
-    beside = model.parent / artifact.PROBE_FILE
-    probe = options.probe or (beside if beside.is_file() else None)
+    code = 0
     try:
-        rows = np.load(probe, allow_pickle=False) if probe else None
-        missing = options.missing
-        if missing is None:
-            missing = artifact.read_manifest(model.parent).missing
-        choice = acceleration.choose(
-            acceleration.load_booster(model),
-            missing=missing,
-            probe_rows=rows,
-            best_iteration=settings.load().best_iteration,
-            measure=True,
-        )
-    except (acceleration.ModelFileError, OSError, ValueError) as error:
+        for model in model_files(options.model):
+            choice = judge(model, options)
+            report = choice.report
+            print(json.dumps(report, indent=2) if options.json else render(model, report))
+            code = 3 if choice.engine is choice.reference else code
+    except (UserError, SettingError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(choice.report, indent=2) if options.json else render(model, choice.report))
-    return 3 if choice.engine is choice.reference else 0
+    return code
+
+
+def model_files(path: Path) -> list[Path]:
+    """Return the model file of a folder, or its folds; a file as it is."""
+    if not path.is_dir():
+        return [path]
+    model = path / artifact.MODEL_FILE
+    return [model] if model.exists() else sorted(path.glob(f"{model.name}-*")) or [model]
+
+
+def judge(model: Path, options: argparse.Namespace) -> acceleration.Choice:
+    """Return the engine that would serve a model file, and why."""
+    import numpy as np
+
+    beside = model.parent / artifact.PROBE_FILE
+    probe = options.probe or (beside if beside.is_file() else None)
+    missing = options.missing
+    if missing is None:
+        missing = artifact.read_manifest(model.parent).missing
+    return acceleration.choose(
+        acceleration.load_booster(model),
+        missing=missing,
+        probe_rows=np.load(probe, allow_pickle=False) if probe else None,
+        best_iteration=settings.load().best_iteration,
+        measure=True,
+    )
 
 
 def render(model: Path, report: dict[str, Any]) -> str:

@@ -32,11 +32,16 @@ OLD: tuple[tuple[bytes, str], ...] = (
     (b"binf", f"XGBoost's old binary format, which XGBoost 3.1 and later do not read: {CONVERT}"),
     (b"CONFIG-offset:", f"XGBoost's old serialised form: {CONVERT}"),
 )
+JOBLIB = (
+    "a compressed file of joblib: load it with joblib where it was written, and save its model "
+    "with get_booster().save_model"
+)
 FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"tree\n", "a LightGBM text model"),
     (b"CBM1", "a CatBoost model"),
     (b"\x1f\x8b", "a gzip archive: unpack it (model.tar.gz is an archive that holds the model)"),
     (b"PK\x03\x04", "a zip archive"),
+    *((head, JOBLIB) for head in (b"x\x01", b"x^", b"x\x9c", b"x\xda")),
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
     (b"<", "XML (PMML, or an error page of a download)"),
 )

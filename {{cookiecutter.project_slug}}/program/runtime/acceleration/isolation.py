@@ -30,12 +30,16 @@ def rehearse(booster: xgboost.Booster, time_limit: float = TIME_LIMIT) -> str:
             timeout=time_limit,
         )
     except subprocess.TimeoutExpired:
-        return f"the conversion did not end within {time_limit:g} s in its rehearsal"
+        return (
+            f"the conversion did not end within {time_limit:g} s in its rehearsal: it hangs, or "
+            "this machine is too busy"
+        )
     except OSError as error:
         return f"the rehearsal of the conversion could not start: {error}"
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        return f"the conversion died of {name} in its rehearsal"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the conversion died of {name} in its rehearsal{hint}"
     if child.returncode:
         lines = child.stderr.decode(errors="replace").strip().splitlines()
         return f"the conversion failed in its rehearsal: {lines[-1] if lines else 'no message'}"

@@ -88,7 +88,10 @@ def read(data: bytes) -> Pickled:
         found = _Unpickler(io.BytesIO(data)).load()
     except Exception as error:  # a damaged pickle may raise anything
         reason = f"{type(error).__name__}: {error}"
-        raise UnreadablePickleError(f"that cannot be read ({reason!a})") from None
+        raise UnreadablePickleError(
+            f"that cannot be read ({reason!a}): it is damaged, or written by joblib; load it where "
+            "it was written, and save its model with get_booster().save_model"
+        ) from None
     missing = None
     if _origin(found) in ESTIMATORS:
         state = _state(found)

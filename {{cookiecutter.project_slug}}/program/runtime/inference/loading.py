@@ -50,7 +50,7 @@ def model_files(path: Path) -> list[Path]:
     ):
         if chosen:
             return chosen
-    raise acceleration.ModelFileError(f"no model file in {path}")
+    raise acceleration.ModelFileError(f"{path} has no file that could be a model")
 
 
 def load_boosters(files: list[Path], settings: Settings) -> dict[str, Booster]:
