@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 import settings
 from benchmarks import workload
 from benchmarks.paired import alternate, ratio
+from predictor import load_model
 from runtime.acceleration.engines import limit_onedal
 from runtime.formats import decode, encode
-from runtime.inference import loading
 from runtime.inference.models import Model
 from runtime.job.resources import THREADS
 
@@ -95,7 +95,7 @@ def run(folder: Path, turns: int) -> dict[str, Any]:
     """Measure every format with every number of rows; print and return the figures."""
     with tempfile.TemporaryDirectory() as name:
         workload.train_model(Path(name) / "model" / "xgboost-model")
-        model = loading.load(Path(name) / "model", settings.load())
+        model = load_model(Path(name) / "model", settings.load())
     table, _ = workload.table(max(ROWS))
     table = table.round(6) + np.float32(0)
     results: dict[str, Any] = {}

@@ -10,9 +10,10 @@ import pytest
 import xgboost
 
 import settings
+from predictor import load_model
 from runtime import formats
 from runtime.formats.errors import ColumnsError
-from runtime.inference import loading
+from runtime.inference.models import Model
 from runtime.job import artifact
 
 COLUMNS = 8
@@ -35,16 +36,14 @@ def body_of(rows: np.ndarray, base: int, columns: int = COLUMNS) -> bytes:
 
 def load(
     folder: Path, model: xgboost.Booster, manifest: artifact.Manifest | None = None, **environ: str
-) -> loading.Model:
+) -> Model:
     model.save_model(folder / "xgboost-model.ubj")
     if manifest:
         manifest.save(folder)
-    return loading.load(
-        folder, settings.load({"NUM_CLASSES": "1", "INPUT_FORMAT": "csv"} | environ)
-    )
+    return load_model(folder, settings.load({"NUM_CLASSES": "1", "INPUT_FORMAT": "csv"} | environ))
 
 
-def ask(model: loading.Model, body: bytes) -> np.ndarray:
+def ask(model: Model, body: bytes) -> np.ndarray:
     return model.predict(model.features(formats.decode(body, "text/libsvm", model.schema, "csv")))
 
 

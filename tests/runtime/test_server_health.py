@@ -13,7 +13,7 @@ import pytest
 import settings
 from conftest import sample_rows, save, to_csv
 from load import Load
-from runtime.inference import loading
+from predictor import load_model
 from runtime.server import health
 
 HEALTH_SECONDS = float(os.environ.get("HEALTH_SECONDS", "12"))  # more than health.STALE
@@ -82,7 +82,7 @@ def test_the_self_test_does_not_wait_for_a_request(
     booster, opt_ml: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings.load({"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "ACCELERATION": "off"})
-    model = loading.load(save(booster("binary:logistic"), opt_ml / "model"), config)
+    model = load_model(save(booster("binary:logistic"), opt_ml / "model"), config)
     [engine], entered, leave = model.engines, threading.Event(), threading.Event()
     compute = getattr(engine, method)
 

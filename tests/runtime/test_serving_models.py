@@ -138,7 +138,7 @@ def test_files_that_vanish_or_do_not_fit_are_told(booster, opt_ml: Path, monkeyp
     (folder / "xgboost-model").rename(opt_ml / "elsewhere")
     answer = client.post("/models/a/invoke", data=to_csv(ROWS), content_type="text/csv")
     assert answer.status_code == 503
-    assert "no model file" in answer.json["message"]
+    assert "cannot be loaded again" in answer.json["message"]
 
     def fail(path: Path) -> None:
         raise MemoryError

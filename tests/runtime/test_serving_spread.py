@@ -12,7 +12,8 @@ import xgboost
 
 import settings
 from conftest import Server, sample_rows, save, to_csv
-from runtime.inference import invocation, loading, spread
+from predictor import load_model
+from runtime.inference import invocation, spread
 from runtime.job import resources
 
 ROWS = sample_rows(12_001, seed=3)
@@ -61,7 +62,7 @@ def test_the_parts_of_a_request_have_the_bits_of_the_whole(
     load_file("0 0 0 1/99 7\n")
     model = booster(objective)
     config = settings.load({"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"})
-    loaded = loading.load(save(model, opt_ml / "model"), config)
+    loaded = load_model(save(model, opt_ml / "model"), config)
     calls: list[int] = []
     engine = loaded.engines[0].predict
     monkeypatch.setattr(
@@ -84,7 +85,7 @@ def test_small_requests_and_xgboost_stay_whole(booster, opt_ml: Path, monkeypatc
         ({"SPREAD_ROWS": "0"}, 12_001),
     ):
         config = settings.load(names | extra)
-        served = invocation.steps_of(loading.load(folder, config), config)
+        served = invocation.steps_of(load_model(folder, config), config)
         rows = served.decode(to_csv(ROWS[:count]), "text/csv")
         assert len(served.predict(rows)) == count
 

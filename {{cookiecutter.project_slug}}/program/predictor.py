@@ -1,13 +1,15 @@
-"""The web application: its routes, and the service behind them.
+"""The web application: it loads the model, converts it with daal4py, and predicts.
 
-`ScoringService` loads the model, converts it with daal4py, and predicts. The routes are at the end
-of this file, and so is the place for your own.
+load_model             a folder -> XGBoost's Boosters -> daal4py's models, where they are equal
+ScoringService         get_model, predict: one request; ping and metrics
+routes, create_app     the paths, and the place for your own
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from flask import Flask, request
 
 import settings as configuration
 from runtime import acceleration
+from runtime.formats.libsvm import index_rule
 from runtime.inference import invocation, loading
-from runtime.inference.errors import NoModelError, Response, UnknownModelError
+from runtime.inference.errors import NoModelError, Response, StartError, UnknownModelError
 from runtime.inference.invocation import ServedModel
+from runtime.inference.loading import ModelFolder
+from runtime.inference.models import Model
 from runtime.inference.monitor import Monitor, exposition, forget
 from runtime.inference.store import ModelStore
 from runtime.job import resources
@@ -30,6 +35,42 @@ from runtime.server.web import WebApplication, unread
 from settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+def load_model(folder: Path, settings: Settings) -> Model:
+    """Load a model folder, with one model file or several that answer together.
+
+    Raises ModelFileError or UserError when the files are broken, StartError when they contradict
+    the program or its settings.
+    """
+    started = time.monotonic()
+    found = loading.read(folder, settings)
+    converted = [convert(name, found, settings) for name in found.boosters]
+    model = Model(converted, found.manifest, settings)
+    log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
+    log.info("libsvm requests: %s", index_rule(model.schema))
+    return model
+
+
+def convert(name: str, found: ModelFolder, settings: Settings) -> acceleration.Choice:
+    """Convert a Booster with daal4py: oneDAL predicts several times faster than XGBoost.
+
+    The result is kept where it gives XGBoost's predictions, on rows that are made to reach the
+    model's splits and on rows of the training data; everywhere else XGBoost predicts. `reason` and
+    `report` of what is returned say which, why, and what was compared.
+    """
+    try:
+        return acceleration.choose(
+            found.boosters[name],
+            mode=settings.acceleration,
+            missing=found.manifest.missing,
+            probe_rows=found.probe_rows,
+            best_iteration=settings.best_iteration,
+        )
+    except acceleration.AccelerationError as error:  # of ACCELERATION=require
+        raise StartError(f"{name}: {error}") from None
+    except acceleration.ModelFileError as error:
+        raise acceleration.ModelFileError(f"{found.path}: {error}") from None
 
 
 class ScoringService:
@@ -56,8 +97,8 @@ class ScoringService:
             log.error("error: %s", self.failure)
 
     def load(self, folder: Path) -> ServedModel:
-        """Load a model folder, convert it, and choose the steps of its requests."""
-        return invocation.steps_of(loading.load(folder, self.settings), self.settings)
+        """Load a model folder, and choose the steps of its requests: decode, predict, encode."""
+        return invocation.steps_of(load_model(folder, self.settings), self.settings)
 
     def get_model(self, name: str | None = None) -> ServedModel:
         """Return the model, or the one called `name` of a multi-model endpoint.

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 import settings
+from predictor import load_model
 from runtime import acceleration
 from runtime.formats import Rows
 from runtime.formats.errors import FormatError
 from runtime.formats.files import read_channel
-from runtime.inference import loading
 from runtime.inference.models import Predictions
 from runtime.inference.outputs import predicted_label
 from runtime.job.failures import ContainerError
@@ -51,7 +51,7 @@ def run(base: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(base / "input" / "model" / "model.tar.gz") as archive:
             archive.extractall(folder, filter="data")
-        model = loading.load(Path(folder), options)
+        model = load_model(Path(folder), options)
     names = model.manifest.feature_names
     table = read_channel(base / "input" / "test", "text/csv", options.input_format, names=names)
     rows = Rows(np.ascontiguousarray(table.features), table.names)

@@ -1,20 +1,18 @@
-"""A model folder -> a model that answers."""
+"""A model folder -> what it holds: Boosters, the manifest, rows to check them with."""
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import features
 from runtime import acceleration
-from runtime.formats import libsvm
 from runtime.inference.errors import StartError
-from runtime.inference.models import Floats, Model
+from runtime.inference.models import Floats
 from runtime.job import artifact
 from settings import Settings
 
@@ -26,6 +24,16 @@ FOLD = re.compile(re.escape(artifact.MODEL_FILE) + r"-\d+")  # of cross-validati
 OURS = {artifact.MANIFEST_FILE, artifact.PARITY_FILE, artifact.PROBE_FILE, ARCHIVE}
 
 log = logging.getLogger(__name__)
+
+
+class ModelFolder(NamedTuple):
+    """What a model folder holds: Boosters by the names of their files, what training says of them,
+    and rows that it kept for the parity check, float32 [rows, features]."""
+
+    path: Path
+    boosters: dict[str, Booster]
+    manifest: artifact.Manifest
+    probe_rows: Floats | None
 
 
 def model_files(path: Path) -> list[Path]:
@@ -96,13 +104,12 @@ def probe_rows(path: Path) -> Floats | None:
     return np.ascontiguousarray(rows, np.float32)
 
 
-def load(path: Path, settings: Settings) -> Model:
-    """Load a model folder and choose the engines.
+def read(path: Path, settings: Settings) -> ModelFolder:
+    """Read a model folder, or a single file of it.
 
     Raises ModelFileError or UserError when the files are broken, StartError when they contradict
-    the program or its settings, so that no other server of this image could do better.
+    the program, so that no other server of this image could do better.
     """
-    started = time.monotonic()
     folder = path if path.is_dir() else path.parent
     files = model_files(path)
     manifest = artifact.read_manifest(folder)
@@ -112,23 +119,6 @@ def load(path: Path, settings: Settings) -> Model:
             f"program/features.py is {features.VERSION!r}: train again, or serve the image "
             "that trained the model"
         )
-    rows = probe_rows(folder / artifact.PROBE_FILE)
-    choices = []
-    for name, booster in load_boosters(files, settings).items():
-        try:
-            choice = acceleration.choose(
-                booster,
-                mode=settings.acceleration,
-                missing=manifest.missing,
-                probe_rows=rows,
-                best_iteration=settings.best_iteration,
-            )
-        except acceleration.AccelerationError as error:
-            raise StartError(f"{name}: {error}") from None
-        except acceleration.ModelFileError as error:
-            raise acceleration.ModelFileError(f"{path}: {error}") from None
-        choices.append(choice)
-    model = Model(choices, manifest, settings)
-    log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
-    log.info("libsvm requests: %s", libsvm.index_rule(model.schema))
-    return model
+    return ModelFolder(
+        path, load_boosters(files, settings), manifest, probe_rows(folder / artifact.PROBE_FILE)
+    )
