@@ -325,3 +325,35 @@ def test_models_that_do_not_belong_together_are_a_503_with_the_reason(booster, o
     answer = serve(opt_ml).get("/ping")
     assert answer.status_code == 503
     assert "do not belong together" in answer.json["message"]
+
+
+def test_each_step_can_be_replaced_when_a_model_is_loaded(booster, opt_ml: Path) -> None:
+    save(booster("reg:squarederror"), opt_ml / "model")
+    client = serve(opt_ml)
+    service = client.application.extensions["scoring"]
+    seen: list[Any] = []
+
+    def step(name: str, result: Any) -> Any:
+        return lambda *given: seen.append((name, given)) or result
+
+    service.model = dataclasses.replace(
+        service.get_model(),
+        decode=step("decode", "data"),
+        count=step("count", 3),
+        predict=step("predict", "predictions"),
+        select=step("select", "outputs"),
+        encode=step("encode", (b"body", "text/plain")),
+    )
+    headers = {"Accept": "a/b"}
+    for _ in range(2):
+        answer = client.post("/invocations", data=b"1", content_type="c/d", headers=headers)
+        assert (answer.status_code, answer.data) == (200, b"body")
+        assert answer.content_type == "text/plain"
+        assert seen == [
+            ("decode", (b"1", "c/d")),
+            ("count", ("data",)),
+            ("predict", ("data",)),
+            ("select", ("predictions",)),
+            ("encode", ("outputs", "a/b")),
+        ]
+        seen.clear()

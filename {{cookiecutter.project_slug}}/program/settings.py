@@ -125,7 +125,7 @@ class Settings:
         "SPREAD_ROWS",
         "10000",
         integer(0),
-        "requests of so many rows may use idle CPUs of other workers; 0: none does",
+        "requests of this many rows and more may use idle CPUs of other workers; 0 = none",
     )
     max_content_length: int = setting(
         "MAX_CONTENT_LENGTH",
@@ -180,7 +180,7 @@ class Settings:
         "ACCESS_LOG",
         "off",
         one_of("off", "on", "emf"),
-        "on: a line of JSON a request; emf: in CloudWatch's embedded metric format",
+        "on: a line of JSON per request; emf: in CloudWatch's embedded metric format",
     )
     log_level: str = setting(
         "LOG_LEVEL",

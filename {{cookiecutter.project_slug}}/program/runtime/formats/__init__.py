@@ -51,7 +51,7 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
         error.message = error.located()
         raise
     except Exception as error:
-        log.exception("unexpected while decoding %s", content_type)
+        log.exception("unexpected while decoding %s", codec.name)
         message = f"{type(error).__name__}: {error}"
         raise loading_failed(DecodeError(message), codec.name, content_type) from error
     found = rows.values.shape[1]

@@ -96,12 +96,12 @@ def raw_score(predictions: Predictions) -> Column | None:
 
 
 def predicted_score(predictions: Predictions) -> Column | None:
-    """The prediction of every objective that is no classification."""
+    """The prediction of every objective that does not classify."""
     return None if is_classifier(predictions) else predictions.scores
 
 
 def contributions(predictions: Predictions) -> Column | None:
-    """SHAP values: one number a feature and the bias; with several classes, class after class."""
+    """SHAP values: one number per feature and the bias; with several classes, class after class."""
     shares: NDArray[np.float32] = predictions.contributions
     return shares.reshape(len(shares), -1)
 
@@ -122,7 +122,7 @@ KEYS: dict[str, Callable[[Predictions], Column | None]] = {
 def select(predictions: Predictions, keys: tuple[str, ...]) -> Columns:
     """Return a column for each key, in their order; NaN, which is written as null, for no value.
 
-    A key that nobody knows has no value on any row, as in the built-in algorithm.
+    An unknown key has no value on any row, as in the built-in algorithm.
     """
     nothing = np.full(len(predictions), np.nan, np.float32)
     columns = {key: KEYS[key](predictions) if key in KEYS else None for key in keys}
