@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from decoding import NAN, rows, same
@@ -66,7 +67,7 @@ def test_training_files_keep_names_and_nulls(tmp_path: Path) -> None:
     same(table.features, [[0.5, 1], [NAN, 0], [NAN, 7]])  # type: ignore[arg-type]
     np.testing.assert_array_equal(table.labels, np.float32([1, 0, 1]), strict=True)
     (tmp_path / "3.parquet").write_bytes(b"1,2,3")
-    with pytest.raises(DecodeError, match=r"3\.parquet: no Parquet file"):
+    with pytest.raises(DecodeError, match=r"3\.parquet: not a valid Parquet file"):
         read_channel(tmp_path, "parquet", "csv")
 
 
@@ -82,3 +83,100 @@ def test_a_column_of_words_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(parquet({"y": [1], "city": ["Rome"]}))
     with pytest.raises(DecodeError, match="column city: not numbers"):
         read_channel(tmp_path, "parquet", "csv")
+
+
+FRAME = pd.DataFrame({"y": [1, 0], "a": [0.5, 2], "b": [3, 4], "id": [7, 8], "day": [1, 2]})
+INDEXES = {
+    "named": FRAME.drop(columns="day").set_index("id"),
+    "several": FRAME.set_index(["id", "day"]),
+    "without a name": FRAME.drop(columns=["id", "day"]).set_index(pd.Index([5, 9])),
+    "range": FRAME.drop(columns=["id", "day"]),
+    "named range": FRAME.drop(columns=["id", "day"]).rename_axis("id"),
+    "words": FRAME.drop(columns=["id", "day"]).set_index(pd.Index(["r", "s"], name="id")),
+}
+
+
+@pytest.mark.parametrize("kind", INDEXES)
+def test_an_index_of_pandas_is_no_feature(tmp_path: Path, kind: str) -> None:
+    for stored in (None, True):
+        INDEXES[kind].to_parquet(tmp_path / "x", index=stored)
+        table = read_channel(tmp_path, "parquet", "csv")
+        assert table.names == ("a", "b")
+        same(table.features, [[0.5, 3], [2, 4]])  # type: ignore[arg-type]
+        body = (tmp_path / "x").read_bytes()
+        same(rows(body, "application/x-parquet", Schema(3)), [[1, 0.5, 3], [0, 2, 4]])
+        schema = Schema(3, ("b", "a", "y"))
+        same(rows(body, "application/x-parquet", schema), [[3, 0.5, 1], [4, 2, 0]])
+
+
+def test_an_index_that_the_model_knows_is_a_feature() -> None:
+    stream = io.BytesIO()
+    FRAME.drop(columns=["y", "day"]).set_index("id").to_parquet(stream, index=True)
+    schema = Schema(3, ("id", "a", "b"))
+    same(rows(stream.getvalue(), "application/x-parquet", schema), [[7, 0.5, 3], [8, 2, 4]])
+
+
+@pytest.mark.parametrize("metadata", [b"{", b"[]", b"null", b'{"index_columns": 3}', b"\xff"])
+def test_damaged_metadata_of_pandas_is_ignored(metadata: bytes) -> None:
+    table = pyarrow.table({"a": [1], "b": [2], "c": [3]}).replace_schema_metadata(
+        {b"pandas": metadata}
+    )
+    stream = io.BytesIO()
+    pyarrow_parquet.write_table(table, stream)
+    same(rows(stream.getvalue(), "application/x-parquet"), [[1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [["x"] * 9],
+        [{"k": 1}],
+        ["1"],
+        [b"1"],
+        pyarrow.array(["x"]).dictionary_encode(),
+        pyarrow.array([[1.0]], pyarrow.list_(pyarrow.float64(), 1)),
+        pyarrow.array([1], pyarrow.timestamp("s")),
+    ],
+    ids=str,
+)
+def test_columns_that_cannot_be_features_are_refused_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, column: Any
+) -> None:
+    monkeypatch.setattr(pyarrow_parquet.ParquetFile, "iter_batches", None)
+    with pytest.raises(DecodeError, match="column b: not numbers") as caught:
+        rows(parquet({"a": [1], "b": column, "c": [3]}), "application/x-parquet")
+    assert caught.value.column == "b"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.array([2]).dictionary_encode(),
+        pyarrow.array([2], pyarrow.decimal128(5, 2)),
+        pyarrow.array([2], pyarrow.float16()),
+        pyarrow.array([2], pyarrow.uint64()),
+    ],
+    ids=str,
+)
+def test_every_type_of_numbers_is_read(column: Any) -> None:
+    body = parquet({"a": [1], "b": column, "c": pyarrow.nulls(1)})
+    same(rows(body, "application/x-parquet"), [[1, 2, NAN]])
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd"])
+def test_a_small_body_cannot_hold_a_huge_table(
+    monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    stream = io.BytesIO()
+    zeros = np.zeros(20_000_000)
+    table = pyarrow.table({"a": zeros, "b": zeros, "c": zeros})
+    pyarrow_parquet.write_table(table, stream, compression=compression)
+    assert len(stream.getvalue()) < 300_000
+    monkeypatch.setattr(pyarrow_parquet.ParquetFile, "iter_batches", None)
+    with pytest.raises(DecodeError, match="too large at once; send fewer rows"):
+        rows(stream.getvalue(), "application/x-parquet")
+
+
+def test_integers_beyond_53_bits_are_rounded_as_pandas_does() -> None:
+    body = parquet({"a": [2**60 + 1], "b": [2], "c": [3]})
+    same(rows(body, "application/x-parquet"), [[2**60, 2, 3]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from runtime.formats import sniff
 from runtime.formats.answers import Column, Columns, Outputs, encode
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError, printable
 from runtime.formats.files import iterate_channel, read_channel
@@ -46,7 +47,9 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
             body = body.decode(charset).encode()
         rows = codec.decode(body, schema) if body else Rows.none(schema.num_features)
     except (DecodeError, UnicodeDecodeError) as error:
-        raise loading_failed(error, codec.name, content_type) from None
+        fault = loading_failed(error, codec.name, content_type)
+        fault.message += sniff.hint(body, codec.name)
+        raise fault from None
     except FormatError as error:
         error.message = error.located()
         raise
@@ -56,7 +59,7 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
         raise loading_failed(DecodeError(message), codec.name, content_type) from error
     found = rows.values.shape[1]
     if found < schema.num_features and schema.pad_short_rows:
-        padded = blank(len(rows.values), schema.num_features)
+        padded = blank(len(rows.values), schema)
         padded[:, :found] = rows.values
         return Rows(padded, schema.feature_names)
     if found != schema.num_features:

@@ -1,4 +1,4 @@
-"""text/csv: one row a line, cells separated by commas, semicolons, tabs or spaces."""
+"""text/csv: one row per line, cells separated by one of DELIMITERS."""
 
 from __future__ import annotations
 
@@ -6,16 +6,37 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 
 from runtime.formats import numbers
-from runtime.formats.errors import DecodeError, quoted
-from runtime.formats.table import Floats, Reading, Rows, Schema, Table
-from runtime.formats.text import BLOCK_BYTES, blocks, first_line, is_rectangle, lines_of
+from runtime.formats.errors import ColumnsError, DecodeError
+from runtime.formats.table import (
+    QUERY_ID,
+    Floats,
+    Reading,
+    Rows,
+    Schema,
+    Table,
+    check_names,
+    whole,
+)
+from runtime.formats.text import (
+    BLOCK_BYTES,
+    blocks,
+    first_line,
+    first_lines,
+    is_rectangle,
+    line_of_row,
+    lines_of,
+    ragged_row,
+    without_blank_lines,
+)
 
-DELIMITERS = (b",", b";", b"\t", b" ")
+DELIMITERS = (b",", b";", b"\t", b"|", b":", b" ")
+QUOTED = re.compile(rb'"[^"]*"')
 SMALL_BYTES = 1 << 13  # below that, a look at each byte costs less than a few calls of numpy
 PLAIN = b"0123456789+-.eE"  # what most bodies hold between their commas and newlines
 
@@ -30,6 +51,14 @@ def decode(body: bytes, schema: Schema) -> Rows:
     if not text:
         return Rows.none(schema.num_features)
     delimiter = delimiter_of(text)
+    if len(first_line(text)) > BLOCK_BYTES:  # one line may be the whole body
+        found = cells_in(first_line(text), delimiter)
+        if found > schema.num_features:
+            raise ColumnsError(
+                f"the rows have {found} columns, the model has {schema.num_features}",
+                expected=schema.num_features,
+                found=found,
+            )
     try:
         return Rows(parse_text(text, delimiter))
     except DecodeError as error:
@@ -58,65 +87,112 @@ def decode_plain(body: bytes, width: int) -> Floats | None:
 def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
     """Yield the blocks of a training file: label in column 0, then the weight if there is one.
 
-    A first row without any number is a header and names the columns.
+    A first row without any number is a header and names the columns; one called `qid` holds query
+    ids. Blank lines are no rows.
     """
-    delimiter, width, names = b"", None, None
-    skip = 2 if reading.csv_weights else 1
+    layout = None
     for block in blocks(stream):
         text = lines_of(block)
-        if not text:
-            continue
-        if not delimiter:
-            delimiter = delimiter_of(text.rpartition(b"\n")[2])  # names may hold delimiters
-            header = header_of(text, delimiter)
-            if header:
-                names = feature_names(header, skip)
-                width = len(header)
+        if not layout:
+            text = without_blank_lines(text)
+            if not text:
+                continue
+            layout = layout_of(text, reading)
+            if layout.names is not None:
                 text = text.partition(b"\n")[2]
-                if not text:
-                    continue
-        values = parse_block(text, delimiter, width)
-        width = values.shape[1]
-        if width <= skip:
-            raise DecodeError(
-                f"a training row needs {'label, weight' if skip == 2 else 'a label'} and features",
-                row=1,
-                expected=skip + 1,
-                found=width,
-            )
-        yield Table(
-            np.ascontiguousarray(values[:, skip:]),
-            labels=values[:, 0].copy(),
-            weights=values[:, 1].copy() if reading.csv_weights else None,
-            names=names,
+        if text:
+            yield table_of(text, layout, reading)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the first rows of a training file say of all: `names` are those of its header."""
+
+    delimiter: bytes
+    width: int
+    names: tuple[str, ...] | None = None
+
+    @property
+    def query_id(self) -> int | None:
+        """The column of query ids, from 0."""
+        return self.names.index(QUERY_ID) if self.names and QUERY_ID in self.names else None
+
+
+def layout_of(text: bytes, reading: Reading) -> Layout:
+    """Return the layout of a file that starts with `text`. Raises DecodeError where its header or
+    its width cannot be that of training data."""
+    delimiter = delimiter_of(text)
+    header = header_of(text, delimiter)
+    skip = 2 if reading.csv_weights else 1
+    layout = Layout(
+        delimiter,
+        len(header) if header else width_of(text, delimiter),
+        tuple(header) if header else None,
+    )
+    if header:
+        check_names(header[:skip])  # a label without a name is the index that pandas wrote
+        check_names(header[skip:], skip + 1)
+    if layout.width <= skip + (layout.query_id is not None):
+        raise DecodeError(
+            f"a training row needs {'label, weight' if skip == 2 else 'a label'} and features",
+            row=None if header else 1,
+            expected=skip + 1,
+            found=layout.width,
         )
+    return layout
+
+
+def table_of(text: bytes, layout: Layout, reading: Reading) -> Table:
+    """Return the rows of a block. Raises DecodeError with row (blank lines are none) and column."""
+    query_id, skip = layout.query_id, 2 if reading.csv_weights else 1
+    try:
+        cells = plain_cells(text, layout.delimiter, layout.width)
+    except DecodeError:
+        text = without_blank_lines(text)
+        cells = plain_cells(text, layout.delimiter, layout.width)
+    doubles = numbers.doubles(cells, layout.width)
+    values = numbers.narrow(doubles)
+    features, names = values[:, skip:], layout.names[skip:] if layout.names else None
+    if query_id is not None:
+        features = np.delete(values, [*range(skip), query_id], axis=1)
+        names = tuple(name for name in names or () if name != QUERY_ID)
+    return Table(
+        np.ascontiguousarray(features),
+        labels=values[:, 0].copy(),
+        weights=values[:, 1].copy() if reading.csv_weights else None,
+        query_ids=None if query_id is None else whole(doubles[:, query_id]),
+        names=names,
+    )
+
+
+def line_of(stream: BinaryIO, row: int) -> int:
+    """Return the line of a training file that holds a row: a header and blank lines are none."""
+    start = without_blank_lines(lines_of(stream.read(BLOCK_BYTES)))
+    stream.seek(0)
+    header = header_of(start, delimiter_of(start))
+    return line_of_row(stream, row + bool(header), lambda line: bool(line.strip(b" ")))
 
 
 def delimiter_of(text: bytes) -> bytes:
-    """Return the first of DELIMITERS that the first line has outside quotes, else a comma."""
-    line = first_line(text).strip(b" ")
-    if b'"' in line:
-        line = re.sub(rb'"[^"]*"', b"", line)
-    return next((delimiter for delimiter in DELIMITERS if delimiter in line), b",")
+    """Return the one of DELIMITERS that most of the first rows have outside quotes, else a comma.
+
+    One line alone does not decide: names may hold delimiters, and a row may be odd.
+    """
+    lines = [line.strip(b" ") for line in first_lines(text)]
+    lines = [QUOTED.sub(b"", line) if b'"' in line else line for line in lines]
+    return max(DELIMITERS, key=lambda delimiter: sum(delimiter in line for line in lines))
 
 
 def header_of(text: bytes, delimiter: bytes) -> list[str] | None:
     """Return the cells of the first line if they name columns: none of them is a number."""
-    cells = split_quoted(first_line(text), delimiter)[0]
+    line = first_line(text)
+    if numbers.is_number(line.partition(delimiter)[0].strip() or b"x"):
+        return None
+    cells = split_quoted(line, delimiter)[0]
     filled = [cell.encode() for cell in cells if cell.strip()]
     if not filled or any(numbers.is_number(cell) for cell in filled):
         return None
     return [cell.strip() for cell in cells]
-
-
-def feature_names(header: list[str], skip: int) -> tuple[str, ...]:
-    """Return the names after the label and the weight. Raises DecodeError on unusable ones."""
-    names = tuple(header[skip:])
-    for index, name in enumerate(names):
-        if not name or name in names[:index]:
-            fault = f"duplicate name {quoted(name)}" if name else "the column has no name"
-            raise DecodeError(f"header row: {fault}", column=index + skip + 1)
-    return names
 
 
 def parse_text(text: bytes, delimiter: bytes) -> Floats:
@@ -144,36 +220,68 @@ def parse_block(text: bytes, delimiter: bytes, width: int | None = None) -> Floa
 
     Raises DecodeError naming the row and column, counted in this block.
     """
+    width = width or width_of(text, delimiter)
+    return numbers.rows(plain_cells(text, delimiter, width), width)
+
+
+def width_of(text: bytes, delimiter: bytes) -> int:
+    """Return the number of cells of the first line. Raises DecodeError at unclosed quotes."""
+    line = first_line(text)
+    if b'"' in line:
+        return len(split_quoted(line, delimiter)[0])
+    return cells_in(line, delimiter)
+
+
+def cells_in(line: bytes, delimiter: bytes) -> int:
+    """Return the number of cells of a line without quotes."""
+    if delimiter == b" ":
+        return len(line.split()) or 1
+    return line.count(delimiter) + 1
+
+
+def plain_cells(text: bytes, delimiter: bytes, width: int) -> bytes:
+    """Return the cells of all lines, separated by commas, without quotes and runs of spaces.
+
+    Raises DecodeError where a line has not `width` cells.
+    """
     if b'"' in text:
         text = unquoted(text, delimiter)
     if delimiter == b" ":  # a run of spaces is one delimiter
         text = re.sub(rb" *(\n|^|$) *", rb"\1", re.sub(rb" +", b" ", text))
-    width = width or first_line(text).count(delimiter) + 1
     if delimiter != b",":
         if b"," in text:
-            raise fault_of(text, delimiter, width)
+            raise comma_fault(text, delimiter)
         text = text.replace(delimiter, b",")
-        delimiter = b","
     if not is_rectangle(text, width):
-        raise fault_of(text, delimiter, width)
-    return numbers.rows(text.replace(b"\n", b","), width)
+        raise fault_of(text, width)
+    return text.replace(b"\n", b",")
 
 
-def fault_of(text: bytes, delimiter: bytes, width: int) -> DecodeError:
-    """Return the first fault of lines that are no rectangle of numbers."""
-    for row, line in enumerate(text.split(b"\n"), 1):
-        cells = line.split(delimiter)
-        for column, cell in enumerate(cells, 1):
-            if not numbers.is_number(cell):
-                return numbers.not_a_number(cell, row, column)
-        if len(cells) != width:
-            return DecodeError(
-                f"{len(cells)} cells where the first row has {width}",
-                row=row,
-                expected=width,
-                found=len(cells),
-            )
-    return DecodeError("the cells are no rectangle of numbers")
+def comma_fault(text: bytes, delimiter: bytes) -> DecodeError:
+    """Return the fault of a comma among cells that another delimiter separates."""
+    start = text.rfind(b"\n", 0, text.find(b",")) + 1
+    before, _, after = text[start:].partition(b",")
+    cell = before.rpartition(delimiter)[2] + b"," + re.split(rb"[\n" + delimiter + rb"]", after)[0]
+    return numbers.not_a_number(cell, text.count(b"\n", 0, start) + 1, before.count(delimiter) + 1)
+
+
+def fault_of(text: bytes, width: int) -> DecodeError:
+    """Return the first fault of lines, commas between cells, that are no rectangle of numbers."""
+    row = ragged_row(text, width) or 0
+    lines = text.split(b"\n", row + 1)
+    cells = lines[row].count(b",") + 1
+    try:
+        if row:
+            numbers.doubles(b",".join(lines[:row]), width)
+    except DecodeError as error:
+        return error
+    try:
+        numbers.doubles(lines[row], cells)
+    except DecodeError as error:
+        return replace(error, row=row + 1)
+    return DecodeError(
+        f"{cells} cells where the first row has {width}", row=row + 1, expected=width, found=cells
+    )
 
 
 def unquoted(text: bytes, delimiter: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from runtime.formats import sniff
 from runtime.formats.assembly import Grown, joined, sparse, weighted
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError, MediaTypeError
-from runtime.formats.media import resolve
-from runtime.formats.table import Reading, Table, order_of
+from runtime.formats.media import Codec, resolve
+from runtime.formats.table import QUERY_ID, Reading, Table, order_of
+
+log = logging.getLogger(__name__)
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -82,6 +86,7 @@ def iterate_channel(
     codec, _ = resolve(content_type, default_format)
     if codec.read is None:
         raise MediaTypeError(f"cannot train on {codec.name}", content_type=content_type)
+    noted = False
     for file in files_of(path):
         row = 0
         try:
@@ -93,13 +98,34 @@ def iterate_channel(
                     elif table.index_base is None and index_base is not None:
                         features = sparse([table.features], index_base, num_features)
                         table = replace(table, features=features, index_base=index_base)
+                    if table.query_ids is not None and table.names and not noted:
+                        log.info("note: column %s holds query ids: no feature", QUERY_ID)
+                        noted = True
                     yield table
                     row += len(table)
         except FormatError as error:
             if error.row is not None:
-                error.row += row
-            error.message = f"{file.relative_to(path.parent)}: {error.located()}"
+                error.row = line_of(file, codec, error.row + row)
+            place = f"{file.relative_to(path.parent)}: {error.located()}"
+            error.message = place + sniff.hint(head_of(file), codec.name)
             raise
+
+
+def line_of(file: Path, codec: Codec, row: int) -> int:
+    """Return the line of a text file that holds a row: what an editor shows. Of others the row."""
+    if codec.line_of is None:
+        return row
+    with opened(file) as stream:
+        return codec.line_of(stream, row)
+
+
+def head_of(file: Path) -> bytes:
+    """Return the first bytes of a file, of what it holds if it is compressed."""
+    try:
+        with opened(file) as stream:
+            return stream.read(sniff.HEAD_BYTES)
+    except FormatError:
+        return b""
 
 
 def files_of(path: Path) -> list[Path]:

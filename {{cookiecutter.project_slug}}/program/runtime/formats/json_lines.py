@@ -9,12 +9,30 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.formats import numbers
 from runtime.formats.errors import DecodeError
-from runtime.formats.json_rows import dense, is_named, load, matrix, rows_of, tensor_of
-from runtime.formats.table import Reading, Rows, Schema, Table
-from runtime.formats.text import blocks, lines_of
+from runtime.formats.json_rows import (
+    check_nesting,
+    dense,
+    is_named,
+    load,
+    matrix,
+    rows_of,
+    tensor_of,
+)
+from runtime.formats.table import (
+    LARGEST_QUERY_ID,
+    QUERY_ID,
+    Reading,
+    Rows,
+    Schema,
+    Table,
+    check_names,
+    query_id_fault,
+)
+from runtime.formats.text import blocks, line_of_row, lines_of, without_blank_lines
 
 
 def decode(body: bytes, schema: Schema) -> Rows:
@@ -23,6 +41,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     values = dense_lines(text)
     if values is not None:
         return Rows(numbers.narrow(values))
+    check_nesting(text, schema)
     return rows_of(load_lines(text), schema)
 
 
@@ -51,8 +70,9 @@ def load_lines(text: bytes) -> list[Any]:
 
 
 def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
-    """Yield the blocks of a training file. The first object's keys name the columns."""
-    schema = None
+    """Yield the blocks of a training file. The first object's keys name the columns; `qid` holds
+    query ids. Blank lines are no rows."""
+    schema, queries = None, False
     for block in blocks(stream):
         text = lines_of(block)
         values = dense_lines(text)
@@ -60,29 +80,50 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
             cells = numbers.narrow(values)
             yield Table(np.ascontiguousarray(cells[:, 1:]), labels=cells[:, 0].copy())
             continue
-        instances = load_lines(text)
+        instances = load_lines(without_blank_lines(text))
         if not instances:
             continue
-        labels = [split_label(instance, row) for row, instance in enumerate(instances, 1)]
+        labels = [take(instance, "label", row) for row, instance in enumerate(instances, 1)]
+        if schema is None:
+            queries = isinstance(instances[0], dict) and QUERY_ID in instances[0]
+        ids = [take(line, QUERY_ID, row) for row, line in enumerate(instances, 1) if queries]
         schema = schema or schema_of(instances[0])
         rows = rows_of(instances, schema)
-        yield Table(rows.values, labels=matrix([labels])[0], names=rows.names)
+        yield Table(
+            rows.values,
+            labels=matrix([labels])[0],
+            query_ids=query_ids_of(ids) if queries else None,
+            names=rows.names,
+        )
 
 
-def split_label(instance: Any, row: int) -> Any:
-    """Take the label out of `instance` and return it."""
+def line_of(stream: BinaryIO, row: int) -> int:
+    """Return the line of a training file that holds a row."""
+    return line_of_row(stream, row, lambda line: bool(line.strip(b" ")))
+
+
+def query_ids_of(ids: list[Any]) -> NDArray[np.int64]:
+    """Return query ids as int64 [rows]. Raises DecodeError naming the row."""
+    for row, number in enumerate(ids, 1):
+        if type(number) is not int or not 0 <= number <= LARGEST_QUERY_ID:
+            raise query_id_fault(row)
+    return np.array(ids, np.int64)
+
+
+def take(instance: Any, key: str, row: int) -> Any:
+    """Take the label (first in an array) or the query id out of `instance` and return it."""
     try:
-        return instance.pop("label") if isinstance(instance, dict) else instance.pop(0)
+        return instance.pop(key) if isinstance(instance, dict) else instance.pop(0)
     except (AttributeError, IndexError, KeyError):
-        raise DecodeError(
-            "no label: neither first in an array nor under 'label'", row=row
-        ) from None
+        place = "under 'qid'" if key == QUERY_ID else "first in an array or under 'label'"
+        raise DecodeError(f"no {key}: it must be {place}", row=row) from None
 
 
 def schema_of(instance: Any) -> Schema:
     """Return what a first instance without its label says about the columns: those of objects by
     name, the shape of a sparse tensor. Raises DecodeError where that is missing."""
     if is_named(instance):
+        check_names(tuple(instance))
         return Schema(len(instance), tuple(instance))
     tensor = tensor_of(instance, 1)
     if isinstance(tensor, list):

@@ -17,9 +17,10 @@ import simdjson
 
 from runtime.formats import numbers
 from runtime.formats.errors import ColumnsError, DecodeError
-from runtime.formats.table import Floats, Rows, Schema, blank, order_of, positions
+from runtime.formats.table import QUERY_ID, Floats, Rows, Schema, blank, order_of, positions
 from runtime.formats.text import BYTE_ORDER_MARK
 
+OBJECT_CELLS = 16  # of a matrix, that an array or object of Python costs
 NUMBER_TYPES = {int, float, type(None)}
 
 
@@ -29,6 +30,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     values = dense(body)
     if values is not None:
         return Rows(numbers.narrow(values))
+    check_nesting(body, schema)
     return rows_of(instances_of(load(body)), schema)
 
 
@@ -51,6 +53,17 @@ def dense(body: bytes) -> numbers.Doubles | None:
         return flat.reshape(len(rows), widths.pop())
     except (*numbers.NOT_PLAIN, KeyError, AttributeError):
         return None
+
+
+def check_nesting(text: bytes, schema: Schema) -> None:
+    """Raise DecodeError where the objects of a small body would fill the memory."""
+    found = text.count(b"[") + text.count(b"{")
+    if found * OBJECT_CELLS > schema.max_cells:
+        raise DecodeError(
+            f"{found} arrays and objects are too many at once; send fewer rows",
+            expected=schema.max_cells // OBJECT_CELLS,
+            found=found,
+        )
 
 
 def load(text: bytes) -> Any:
@@ -96,7 +109,7 @@ def rows_of(instances: list[Any], schema: Schema) -> Rows:
         return Rows(matrix([by_name(instance, names, row) for row, instance in numbered]), names)
     tensors = [tensor_of(instance, row) for row, instance in numbered]
     if isinstance(tensors[0], dict):
-        return Rows(from_sparse(tensors, schema.num_features))
+        return Rows(from_sparse(tensors, schema))
     return Rows(matrix(tensors))
 
 
@@ -112,7 +125,7 @@ def by_name(instance: Any, names: tuple[str, ...], row: int) -> list[Any]:
     if not is_named(instance):
         raise DecodeError("an array or tensor among objects by name", row=row)
     if instance.keys() != set(names):
-        order_of(tuple(instance), names)
+        order_of(tuple(name for name in instance if name != QUERY_ID or name in names), names)
     return [instance[name] for name in names]
 
 
@@ -151,9 +164,9 @@ def matrix(rows: list[Any]) -> Floats:
         raise DecodeError("a whole number is too large for a 32-bit float") from None
 
 
-def from_sparse(tensors: list[Any], columns: int) -> Floats:
+def from_sparse(tensors: list[Any], schema: Schema) -> Floats:
     """Return tensors of `keys` and `values` as float32 [rows, columns], the rest missing."""
-    values = blank(len(tensors), columns)
+    values = blank(len(tensors), schema)
     for row, tensor in enumerate(tensors, 1):
         keys = tensor.get("keys") if isinstance(tensor, dict) else None
         cells = tensor.get("values") if isinstance(tensor, dict) else None
@@ -162,7 +175,7 @@ def from_sparse(tensors: list[Any], columns: int) -> Floats:
         if not set(map(type, keys)) <= {int}:
             raise DecodeError("keys must be whole numbers", row=row)
         try:
-            values[row - 1, positions(keys, columns, row)] = matrix([cells])[0]
+            values[row - 1, positions(keys, schema.num_features, row)] = matrix([cells])[0]
         except DecodeError as error:
             error.row = row
             raise

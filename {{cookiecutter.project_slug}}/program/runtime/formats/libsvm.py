@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 
 from runtime.formats import numbers
 from runtime.formats.errors import ColumnsError, DecodeError, quoted
-from runtime.formats.table import Floats, Reading, Rows, Schema, Table, blank
-from runtime.formats.text import blocks, lines_of
+from runtime.formats.table import Floats, Reading, Rows, Schema, Table, blank, check_size
+from runtime.formats.text import blocks, line_of_row, lines_of
 
 LARGEST_INDEX = 2**31 - 2
 
@@ -36,6 +36,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     text = lines_of(body)
     if not text:
         return Rows.none(schema.num_features)
+    check_size(text.count(b"\n") + 1, schema)
     lines = without_comments(text).split(b"\n")
     rests = [without_label(line.strip(), row) for row, line in enumerate(lines, 1)]
     pairs = parse_pairs(rests)
@@ -51,7 +52,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
             expected=[base, last],
             found=index,
         )
-    values = blank(len(rests), schema.num_features)
+    values = blank(len(rests), schema)
     values[pairs.rows, columns] = pairs.values
     return Rows(values)
 
@@ -109,6 +110,11 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
         yield Table(features, labels=labels, weights=weights, query_ids=query_ids)
 
 
+def line_of(stream: BinaryIO, row: int) -> int:
+    """Return the line of a training file that holds a row: blank lines and comments are none."""
+    return line_of_row(stream, row, lambda line: bool(line.partition(b"#")[0].strip()))
+
+
 def without_comments(text: bytes) -> bytes:
     """Return `text` without what follows `#`, tabs as spaces."""
     text = re.sub(rb"#[^\n]*", b"", text) if b"#" in text else text
@@ -128,6 +134,9 @@ def without_label(line: bytes, row: int) -> bytes:
 
 def parse_heads(heads: list[bytes]) -> tuple[Floats, Floats | None]:
     """Return the labels, and the weights (1 where a line has none) or None, float32 [lines]."""
+    if b"," in b" ".join(heads):
+        row, head = next((row, head) for row, head in enumerate(heads, 1) if b"," in head)
+        raise numbers.not_a_number(head, row, 1)
     if not any(b":" in head for head in heads):
         return numbers.rows(b",".join(heads), 1)[:, 0], None
     full = [head if b":" in head else head + b":1" for head in heads]

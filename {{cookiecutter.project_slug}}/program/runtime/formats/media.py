@@ -41,17 +41,19 @@ class Codec:
     types: tuple[str, ...]
     decode: Callable[[bytes, Schema], Rows]
     read: Callable[[BinaryIO, Reading], Iterator[Table]] | None = None
+    line_of: Callable[[BinaryIO, int], int] | None = None  # from a row of a file to its line
 
 
 CODECS = (
-    Codec("csv", ("text/csv",), delimited.decode, delimited.read),
-    Codec("libsvm", ("text/libsvm", "text/x-libsvm"), libsvm.decode, libsvm.read),
+    Codec("csv", ("text/csv",), delimited.decode, delimited.read, delimited.line_of),
+    Codec("libsvm", ("text/libsvm", "text/x-libsvm"), libsvm.decode, libsvm.read, libsvm.line_of),
     Codec("json", ("application/json",), json_rows.decode),
     Codec(
         "jsonlines",
         ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson"),
         json_lines.decode,
         json_lines.read,
+        json_lines.line_of,
     ),
     Codec("npy", ("application/x-npy",), npy.decode),
     Codec(

@@ -118,12 +118,17 @@ def rows(text: bytes, columns: int) -> Floats:
 
     Raises DecodeError with row and column at a cell that is no number, or beyond float32.
     """
+    return narrow(doubles(text, columns))
+
+
+def doubles(text: bytes, columns: int) -> Doubles:
+    """Return the numbers of `text` as float64 [n / columns, columns]. Raises DecodeError."""
     try:
         values = parse(text)
     except CellError as error:
         row, column = divmod(error.index, columns)
         raise not_a_number(error.cell, row + 1, column + 1) from None
-    return narrow(values.reshape(-1, columns))
+    return values.reshape(-1, columns)
 
 
 def narrow(values: Doubles) -> Floats:

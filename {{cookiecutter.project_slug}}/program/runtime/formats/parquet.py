@@ -1,4 +1,8 @@
-"""application/x-parquet: columns of numbers by name. Needs pyarrow, which only some images have."""
+"""application/x-parquet: columns of numbers by name. Needs pyarrow, which only some images have.
+
+A file of kilobytes can hold a table of gigabytes: types and sizes are checked before any page is
+decoded.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +14,65 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from runtime.formats import numbers
-from runtime.formats.errors import DecodeError, MediaTypeError
-from runtime.formats.table import MAX_CELLS, Floats, Reading, Rows, Schema, Table, order_of
+from runtime.formats.errors import DecodeError, MediaTypeError, printable
+from runtime.formats.table import (
+    QUERY_ID,
+    Floats,
+    Reading,
+    Rows,
+    Schema,
+    Table,
+    check_names,
+    order_of,
+    whole,
+)
 
 BLOCK_ROWS = 1 << 16
+BLOCK_CELLS = 1 << 22  # of wide tables: 32 MB as float64
+CELL_BYTES = 8  # of the widest number
 PANDAS_INDEX = "__index_level_"
 
 
 def decode(body: bytes, schema: Schema) -> Rows:
     """Return the rows of a request, in the order of the schema's names where it has them."""
     file = opened(io.BytesIO(body))
-    names = names_of(file)
-    if file.metadata.num_rows * max(len(names), 1) > MAX_CELLS:
-        raise DecodeError("too many rows at once; send fewer", found=file.metadata.num_rows)
-    if schema.feature_names:
-        order_of(names, schema.feature_names)
-        names = schema.feature_names
-    blocks = list(batches(file, names))
-    values = np.concatenate(blocks) if blocks else Rows.none(len(names)).values
-    return Rows(values, schema.feature_names)
+    wanted = schema.feature_names
+    names = names_of(file, wanted or ())
+    if wanted:
+        names = tuple(name for name in names if name != QUERY_ID or name in wanted)
+        order_of(names, wanted)
+        names = wanted
+    check_types(file, names)
+    rows = file.metadata.num_rows
+    check_table(file, rows * max(len(names), 1), schema.max_cells)
+    values, end = np.empty((rows, len(names)), np.float32), 0
+    for block in batches(file, names):
+        start, end = end, end + len(block)
+        if end <= rows:
+            values[start:end] = narrow(block)
+    if end != rows:
+        raise DecodeError(f"damaged Parquet data: {end} rows where its footer has {rows}")
+    return Rows(values, wanted)
 
 
 def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
-    """Yield the blocks of a training file: the label is the first column."""
+    """Yield the blocks of a training file: the label is the first column; `qid` holds query ids."""
     file = opened(stream)
     names = names_of(file)
-    if len(names) < 2:
+    features = [index for index, name in enumerate(names) if index and name != QUERY_ID]
+    if not features:
         raise DecodeError("a training file needs a label and a feature column", found=list(names))
+    check_names(names)
+    check_types(file, names)
+    queries = names.index(QUERY_ID) if QUERY_ID in names[1:] else None
     for cells in batches(file, names):
-        yield Table(np.ascontiguousarray(cells[:, 1:]), labels=cells[:, 0].copy(), names=names[1:])
+        values = narrow(cells)
+        yield Table(
+            np.ascontiguousarray(values[:, features]),
+            labels=values[:, 0].copy(),
+            query_ids=None if queries is None else whole(cells[:, queries]),
+            names=tuple(names[index] for index in features),
+        )
 
 
 def opened(stream: BinaryIO) -> Any:
@@ -52,17 +86,60 @@ def opened(stream: BinaryIO) -> Any:
     try:
         return parquet.ParquetFile(stream)
     except Exception as error:  # pyarrow raises its own errors, and OSError
-        raise DecodeError(f"no Parquet file: {error}") from None
+        raise DecodeError(f"not a valid Parquet file: {error}") from None
 
 
-def names_of(file: Any) -> tuple[str, ...]:
-    """Return the names of the columns, without an index that pandas stored."""
-    return tuple(name for name in file.schema_arrow.names if not name.startswith(PANDAS_INDEX))
+def names_of(file: Any, features: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the names of the columns, without an index that pandas stored.
+
+    A column that the model calls a feature is one, even if it is the index of this file.
+    """
+    index = index_of(file) - set(features)
+    return tuple(
+        name
+        for name in file.schema_arrow.names
+        if name not in index and not name.startswith(PANDAS_INDEX)
+    )
 
 
-def batches(file: Any, names: tuple[str, ...]) -> Iterator[Floats]:
-    """Yield the columns `names`, in that order, as float32 [rows, columns]; null is missing."""
-    source = file.iter_batches(batch_size=BLOCK_ROWS, columns=list(names))
+def index_of(file: Any) -> set[str]:
+    """Return the columns that pandas' metadata names as the index; a RangeIndex has no column."""
+    try:
+        columns = (file.schema_arrow.pandas_metadata or {})["index_columns"]
+        return {name for name in columns if isinstance(name, str)}
+    except (ValueError, KeyError, TypeError, AttributeError):  # none, or not as pandas writes it
+        return set()
+
+
+def check_types(file: Any, names: tuple[str, ...]) -> None:
+    """Raise DecodeError naming a column of `names` that cannot hold numbers."""
+    types = importlib.import_module("pyarrow.types")
+    numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    schema = file.schema_arrow
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        value = kind.value_type if types.is_dictionary(kind) else kind
+        if name in names and not types.is_null(value) and not any(is_(value) for is_ in numeric):
+            raise DecodeError(f"not numbers: the type is {printable(str(kind))}", column=name)
+
+
+def check_table(file: Any, cells: int, limit: int) -> None:
+    """Raise DecodeError where a table has more than `limit` cells, or pages of that size."""
+    metadata = file.metadata
+    groups = range(metadata.num_row_groups)
+    size = sum(metadata.row_group(group).total_byte_size for group in groups)
+    if not 0 <= cells <= limit or not 0 <= size <= CELL_BYTES * limit:
+        raise DecodeError(
+            f"a table of {metadata.num_rows} rows and {metadata.num_columns} columns, "
+            f"{size} bytes decompressed, is too large at once; send fewer rows",
+            expected=limit,
+            found=cells,
+        )
+
+
+def batches(file: Any, names: tuple[str, ...]) -> Iterator[numbers.Doubles]:
+    """Yield the columns `names`, in that order, as float64 [rows, columns]; null is missing."""
+    rows = min(BLOCK_ROWS, max(1, BLOCK_CELLS // max(len(names), 1)))
+    source = file.iter_batches(batch_size=rows, columns=list(names))
     while True:
         try:
             batch = next(source, None)
@@ -70,17 +147,22 @@ def batches(file: Any, names: tuple[str, ...]) -> Iterator[Floats]:
             raise DecodeError(f"damaged Parquet data: {error}") from None
         if batch is None:
             return
-        cells = np.empty((batch.num_rows, len(names)), np.float32)
-        with np.errstate(over="ignore"):
-            for index, name in enumerate(names):
-                cells[:, index] = column_of(batch, name)
-        yield numbers.finite(cells)
+        cells = np.empty((batch.num_rows, len(names)), np.float64)
+        for index, name in enumerate(names):
+            cells[:, index] = column_of(batch, name)
+        yield cells
+
+
+def narrow(cells: numbers.Doubles) -> Floats:
+    """Return `cells` as finite float32. Raises DecodeError naming the row and column."""
+    with np.errstate(over="ignore"):
+        return numbers.finite(cells.astype(np.float32))
 
 
 def column_of(batch: Any, name: str) -> numbers.Doubles:
     """Return a column as float64 [rows]. Raises DecodeError naming a column that is no numbers."""
     try:
-        column = batch.column(name).cast("double").to_numpy(zero_copy_only=False)
+        column = batch.column(name).cast("double", safe=False).to_numpy(zero_copy_only=False)
         return np.asarray(column, np.float64)
     except Exception as error:  # pyarrow's own errors: no such cast, a duplicate name
         raise DecodeError(f"not numbers: {error}", column=name) from None

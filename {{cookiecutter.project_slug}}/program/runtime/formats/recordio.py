@@ -115,7 +115,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     tensors = [tensor_of(record.features, row) for row, record in enumerate(records, 1)]
     if not any(map(is_sparse, tensors)):
         return Rows(dense(tensors))
-    values = blank(len(tensors), schema.num_features)
+    values = blank(len(tensors), schema)
     for row, tensor in enumerate(tensors, 1):
         keys, cells = pairs_of(tensor, row)
         values[row - 1, positions(keys, schema.num_features, row)] = cells

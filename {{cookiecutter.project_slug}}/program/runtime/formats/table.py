@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,23 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from runtime.formats.errors import ColumnsError, DecodeError, listed
+from runtime.formats.errors import ColumnsError, DecodeError, listed, quoted
 
 Floats = NDArray[np.float32]
-MAX_CELLS = 1 << 26  # of a request's matrix: 256 MB
+QUERY_ID = "qid"  # the column of training files that groups the rows of a ranking
+LARGEST_QUERY_ID = 2**53  # whole numbers are exact in float64 up to that
+PANDAS_UNNAMED = re.compile(r"Unnamed: \d+")
+INDEX_HINT = ": did pandas write its index? Write the file with index=False"
+MAX_CELLS = 1 << 25  # of a request's matrix: 128 MB
+ROW_CELLS = 32
 
 
 @dataclass(frozen=True)
 class Schema:
     """What a decoder must know of the model: columns, their names, libsvm's first index (None if
-    each request must show it), whether rows that are too short end in missing values, and whether
-    the trees ever ask for column 0."""
+    each request must show it), whether rows that are too short end in missing values, whether the
+    trees ever ask for column 0, and how many cells a request's matrix may have."""
 
     num_features: int
     feature_names: tuple[str, ...] | None = None
     index_base: int | None = 0
     pad_short_rows: bool = False
     uses_first_column: bool = True
+    max_cells: int = MAX_CELLS
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,37 @@ class Reading:
     csv_weights: bool = False
 
 
+def check_names(names: Sequence[str], first: int = 1) -> None:
+    """Raise DecodeError on columns that cannot be told apart, or that are a row number.
+
+    `first` is the number of the first one among the columns of the file.
+    """
+    seen: set[str] = set()
+    for column, name in enumerate(names, first):
+        if not name:
+            raise DecodeError("header row: the column has no name" + INDEX_HINT, column=column)
+        if PANDAS_UNNAMED.fullmatch(name):
+            raise DecodeError(f"header row: {quoted(name)} is no feature" + INDEX_HINT)
+        if name in seen:
+            raise DecodeError(f"header row: duplicate name {quoted(name)}", column=column)
+        seen.add(name)
+
+
+def whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return query ids, float64 [rows], as int64. Raises DecodeError naming the row."""
+    with np.errstate(invalid="ignore"):
+        wrong = ~((values >= 0) & (values <= LARGEST_QUERY_ID) & (values == np.floor(values)))
+    if wrong.any():
+        raise query_id_fault(int(wrong.argmax()) + 1)
+    return values.astype(np.int64)
+
+
+def query_id_fault(row: int) -> DecodeError:
+    """Return the fault of a row whose query id cannot be one."""
+    message = "a query id must be a whole number from 0 to 2^53"
+    return DecodeError(message, row=row, column=QUERY_ID)
+
+
 def order_of(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
     """Return where in `found` each of the `wanted` names is. Raises ColumnsError listing the
     unknown and the missing ones."""
@@ -85,18 +123,25 @@ def order_of(found: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
     )
 
 
-def blank(rows: int, columns: int) -> Floats:
+def check_size(rows: int, schema: Schema) -> None:
+    """Raise DecodeError where a small body would fill the memory: a sparse row costs its columns,
+    and work of its own that is as much as ROW_CELLS of those."""
+    cells = rows * max(schema.num_features, ROW_CELLS)
+    if cells > schema.max_cells:
+        raise DecodeError(
+            f"{rows} rows of {schema.num_features} columns are too many at once; send fewer rows",
+            expected=schema.max_cells,
+            found=cells,
+        )
+
+
+def blank(rows: int, schema: Schema) -> Floats:
     """Return float32 [rows, columns] of missing cells, to be filled by sparse data.
 
-    Raises DecodeError where a small body would fill the memory.
+    Raises DecodeError where they are too many.
     """
-    if rows * columns > MAX_CELLS:
-        raise DecodeError(
-            f"{rows} sparse rows of {columns} columns are too many at once; send fewer rows",
-            expected=MAX_CELLS,
-            found=rows * columns,
-        )
-    return np.full((rows, columns), np.nan, np.float32)
+    check_size(rows, schema)
+    return np.full((rows, schema.num_features), np.nan, np.float32)
 
 
 def positions(keys: Sequence[int], columns: int, row: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import features
 from runtime import acceleration
 from runtime.formats import Rows
-from runtime.formats.table import Schema
+from runtime.formats.table import MAX_CELLS, Schema
 from runtime.job import artifact
 from settings import Settings
 
@@ -90,6 +90,7 @@ class Model:
             index_base(manifest, settings),
             settings.short_rows == "missing",
             any(uses_first_column(choice.reference) for choice in choices),
+            max(MAX_CELLS, settings.max_content_length),
         )
 
         self.lock = threading.RLock()
