@@ -3,7 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-fast test-rendered test-container lint manifest clean
+TREE := {{cookiecutter.project_slug}}
+# Two processes: what servers wait for leaves a CPU to the other. No two files share a port.
+PARALLEL := -n 2 --dist loadgroup
+# Of an environment with all that a project needs, made once under build/.
+PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
+
+.PHONY: help demo test test-fast test-runtime test-rendered test-container lint readme manifest clean
 .SILENT:
 
 help:  ## show what there is to run
@@ -12,24 +18,28 @@ help:  ## show what there is to run
 demo: $(VENV)/ready  ## render with the defaults, prove it, and show what was proved
 	$(BIN)/python .ci/demo.py build/demo
 
-test: lint $(VENV)/ready  ## everything that needs no container engine
-	$(BIN)/python -m pytest -m "not container"
+test: $(VENV)/ready  ## everything that needs no container engine, layer by layer
+	$(BIN)/python .ci/layers.py lint test-fast test-runtime test-rendered
 
 test-fast: $(VENV)/ready  ## the template alone: seconds
-	$(BIN)/python -m pytest -m "not container and not rendered"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not container and not rendered"
 
-test-rendered: $(VENV)/ready  ## the runtime's tests, and the checks and tests of rendered projects
-	$(BIN)/python -m pytest -m rendered
+test-runtime: $(VENV)/ready  ## the program of every project, unrendered; ARGS="test_settings.py"
+	python=$(PROJECT_PYTHON) && cd tests/runtime && "$$python" -m pytest $(PARALLEL) -rs $(ARGS)
+
+test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and validation
+	$(BIN)/python -m pytest $(PARALLEL) -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
-	$(BIN)/python -m pytest -m container
+	$(BIN)/python -m pytest $(PARALLEL) -m container
 
-lint: $(VENV)/ready  ## check, never change
+lint: $(VENV)/ready  ## style and types; check, never change
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format --check -q .
+	python=$(PROJECT_PYTHON) && cd '$(TREE)' && "$$python" -m mypy --cache-dir ../build/mypy
 
 readme: $(VENV)/ready  ## renew the tables of the rendered README from the code
-	cd tests/runtime && NUM_CLASSES='{{ cookiecutter.num_classes }}' ../../$(BIN)/python readme.py
+	python=$(PROJECT_PYTHON) && cd tests/runtime && NUM_CLASSES='{{ cookiecutter.num_classes }}' "$$python" readme.py
 
 manifest: $(VENV)/ready  ## write down the files and modes of a rendered project
 	cd tests && ../$(BIN)/python -m rendering > manifest.new && mv manifest.new manifest.txt

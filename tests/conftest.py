@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from rendering import PROJECT, ROOT, WINDOWS, export, render
+import environment
+from rendering import export, render
 
 
-def unavailable(what: str) -> None:
-    """Skip with a reason, which the summary shows; fail where everything must be there."""
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the ids that pytest makes of bodies: one of megabytes fills logs and caches."""
+    if not isinstance(val, bytes | str):
+        return None
+    text = ascii(val[:60])
+    return text[:60] if len(val) > 60 or len(text) > 60 else None
+
+
+def unavailable(what: str) -> NoReturn:
+    """Skip with a reason, which the summary shows; fail in CI, where everything must be there."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
@@ -34,26 +42,11 @@ def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def project_python() -> Path:
-    """An environment with all that projects need; made once for a lock, kept under build/."""
-    names = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
-    tests = ROOT / "tests/runtime/requirements.txt"
-    files = [*(ROOT / PROJECT / name for name in names), tests]
-    every = [*sorted((ROOT / PROJECT).glob("requirements*.txt")), tests]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in every)).hexdigest()[:12]
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = ROOT / "build" / f"project-{version}-{digest}"
-    python = folder / ("Scripts/python.exe" if WINDOWS else "bin/python")
-    if (folder / "ready").exists():
-        return python
-    commands = [[sys.executable, "-m", "venv", "--clear", folder]]
-    commands += [[python, "-m", "pip", "install", "-q", "-r", path] for path in files]
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            unavailable(f"the packages of a project cannot be installed here: {last}")
-    (folder / "ready").touch()
-    return python
+    """The Python of an environment with all that projects need."""
+    try:
+        return environment.project_python()
+    except environment.NoEnvironmentError as problem:
+        unavailable(str(problem))
 
 
 @pytest.fixture(scope="session")

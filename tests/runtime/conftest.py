@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +42,25 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "survival:aft": {},
     "survival:cox": {},
 }
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the ids that pytest makes of bodies: one of megabytes fills logs and caches."""
+    if not isinstance(val, bytes | str):
+        return None
+    text = ascii(val[:60])
+    return text[:60] if len(val) > 60 or len(text) > 60 else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what only nginx does where there is none. In an image it is always there."""
+    if os.environ.get("CONTRACT_IMAGE") or shutil.which("nginx"):
+        return
+    if os.environ.get("REQUIRE_NGINX"):
+        raise pytest.UsageError("nginx is not on PATH, and REQUIRE_NGINX asks for it")
+    for item in items:
+        if item.get_closest_marker("nginx"):
+            item.add_marker(pytest.mark.skip(reason="nginx is not on PATH"))
 
 
 def sample_rows(count: int = 400, seed: int = 7) -> np.ndarray:

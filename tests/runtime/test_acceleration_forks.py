@@ -106,6 +106,7 @@ print(sorted(early), ctypes.CDLL(name).omp_get_max_threads())
     assert shown.stdout == "[] 1\n", shown.stderr
 
 
+@pytest.mark.nginx  # gunicorn alone has a thread per connection
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_worker_has_a_thread_for_requests_and_one_for_its_heartbeat(server: Server) -> None:
     """numpy's BLAS reads its variable when numpy is imported, long before the application."""

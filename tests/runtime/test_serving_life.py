@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import socket
 import statistics
 import time
@@ -23,10 +22,9 @@ BODY = to_csv(sample_rows(3, seed=5))
 BIG = to_csv(sample_rows(10_000, seed=5))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "8"))
 FRONTS = [
-    pytest.param(True, id="behind nginx", marks=pytest.mark.skipif(
-        shutil.which("nginx") is None, reason="nginx is not on PATH")),
+    pytest.param(True, id="behind nginx", marks=pytest.mark.nginx),
     pytest.param(False, id="gunicorn alone"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -91,14 +89,13 @@ def test_killed_workers_are_replaced_while_the_others_answer(started) -> None:
     assert max(recoveries) < 2
 
 
-@pytest.mark.parametrize(("child", "code"), [("nginx", 137), ("gunicorn", 137)])
+@pytest.mark.parametrize(
+    ("child", "code"), [pytest.param("nginx", 137, marks=pytest.mark.nginx), ("gunicorn", 137)]
+)
 def test_the_death_of_a_child_ends_the_server_with_a_reason(started, child: str, code: int) -> None:
     server = started()
     found = server.children(child)
-    masters = [pid for pid, above in found.items() if above not in found]
-    if not masters:
-        pytest.skip(f"{child} is not on PATH")
-    server.kill(masters[0])
+    server.kill(next(pid for pid, above in found.items() if above not in found))
     assert server.process.wait(30) == code  # a worker that is starting up takes until the limit
     assert f"error: {child} ended by itself with signal SIGKILL" in server.output()
 
@@ -116,11 +113,10 @@ def test_nothing_is_left_behind(started) -> None:
     assert not run.exists()
 
 
+@pytest.mark.nginx  # gunicorn alone answers /ping in threads of its own
 @pytest.mark.slow
 def test_ping_does_not_wait_behind_busy_workers(started) -> None:
     server = started()
-    if not server.children("nginx"):
-        pytest.skip("nginx is not on PATH: gunicorn's threads answer /ping")
     with Load(server, BIG, server.post(BIG).body, clients=4) as load:
         times = []
         for _ in range(600):

@@ -1,0 +1,69 @@
+"""An environment with all that projects and the runtime's tests need, kept under build/.
+
+python environment.py        makes it where it is missing; prints its Python
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TREE = ROOT / "{{cookiecutter.project_slug}}"
+RUNTIME = ROOT / "tests/runtime/requirements.txt"
+INSTALLED = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
+
+
+class NoEnvironmentError(Exception):
+    """The packages cannot be installed here; the message holds pip's last line."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time make the environment: tests run in several."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        if os.name != "nt":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def project_python() -> Path:
+    """Return the Python of the environment, made once per set of requirement files.
+
+    Raises NoEnvironmentError.
+    """
+    every = [*sorted(TREE.glob("requirements*.txt")), RUNTIME]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in every)).hexdigest()[:12]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = ROOT / "build" / f"project-{version}-{digest}"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    with locked(ROOT / "build" / "project.lock"):
+        if not (folder / "ready").exists():
+            make(folder, python)
+            (folder / "ready").touch()
+    return python
+
+
+def make(folder: Path, python: Path) -> None:
+    """Make the environment and install everything."""
+    files = [*(TREE / name for name in INSTALLED), RUNTIME]
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    commands = [[sys.executable, "-m", "venv", "--clear", folder]]
+    commands += [[*pip, "-r", path] for path in files]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise NoEnvironmentError(f"the packages of a project cannot be installed: {last}")
+
+
+if __name__ == "__main__":
+    print(project_python())
