@@ -5,6 +5,7 @@ The server is `program/serve` on this machine, or, with CONTRACT_IMAGE=NAME, tha
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -205,6 +206,11 @@ class Server:
         beating = {int(name) for name in self.shell(BEATS).split() if name.isdigit()}
         return beating & set(self.workers())
 
+    def run_folder(self) -> str:
+        """Return the folder that the server keeps its sockets, heartbeats and metrics in."""
+        script = f"tr '\\0' '\\n' </proc/{self.workers()[0]}/environ | sed -n s/^SERVE_RUN=//p"
+        return self.shell(script).strip()
+
     def kill(self, pid: int) -> None:
         """End a process with SIGKILL, as the kernel does when memory is short."""
         self.shell(f"kill -KILL {pid}")
@@ -239,6 +245,13 @@ class Server:
             time.sleep(0.05)
         pytest.fail(f"no 200 from /ping within {seconds} s:\n{self.output()}")
 
+    def wait_for(self, text: str, seconds: float = 40.0) -> None:
+        """Wait for a text in what the server logs."""
+        limit = time.monotonic() + seconds
+        while text not in self.output():
+            assert time.monotonic() < limit, f"no {text!r} within {seconds} s:\n{self.output()}"
+            time.sleep(0.05)
+
     def stop(self, seconds: float = 30.0) -> int:
         """Send SIGTERM and return the exit code."""
         assert self.process is not None
@@ -272,7 +285,7 @@ def local_command(base: Path, port: int, environ: dict[str, str], nginx: bool) -
 
 
 def docker_command(
-    image: str, name: str, base: Path, port: int, environ: dict[str, str]
+    image: str, name: str, base: Path, port: int, environ: dict[str, str], host_network: bool
 ) -> dict[str, Any]:
     """Return how to start `serve` in a container as SageMaker would, and more strictly.
 
@@ -281,21 +294,31 @@ def docker_command(
     """
     base.chmod(0o755)  # pytest's folders are closed to every other user
     options = [f"-e{key}={value}" for key, value in environ.items()]
-    options += [f"-p{port}:8080", f"-v{base}:/opt/ml:ro", "--read-only", "--tmpfs=/tmp"]
+    if host_network:
+        options += ["--network=host", f"-eSAGEMAKER_BIND_TO_PORT={port}"]
+    else:
+        options += [f"-p{port}:8080"]
+    options += [f"-v{base}:/opt/ml:ro", "--read-only", "--tmpfs=/tmp"]
     options += [f"--name={name}", f"-v{base.parent}:{base.parent}:ro"]
     options += os.environ.get("CONTRACT_OPTIONS", "").split()
     return {"args": ["docker", "run", "--rm", *options, image, "serve"]}
 
 
-def start_server(base: Path, *, nginx: bool = True, **environ: str) -> Server:
-    """Start the real `serve` on a free port with /opt/ml at `base`."""
+def start_server(
+    base: Path, *, nginx: bool = True, host_network: bool = False, **environ: str
+) -> Server:
+    """Start the real `serve` on a free port with /opt/ml at `base`.
+
+    With `host_network` a container has no proxy of Docker's before it, which accepts clients even
+    when nobody listens, and resets them.
+    """
     port, image = free_port(), os.environ.get("CONTRACT_IMAGE")
     environ, container = {"WEB_CONCURRENCY": "2", **environ}, ""
     if image:
         if not nginx:
             pytest.skip("the image has nginx")
         container = f"contract-{uuid.uuid4().hex}"
-        command = docker_command(image, container, base, port, environ)
+        command = docker_command(image, container, base, port, environ, host_network)
     else:
         command = local_command(base, port, environ, nginx)
     log = base / "serve.log"
@@ -346,7 +369,8 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
             if server.container:
                 subprocess.run(["docker", "kill", server.container], check=False)
             for pid in [*children, server.process.pid]:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             server.process.wait()
 
 

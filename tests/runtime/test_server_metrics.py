@@ -149,12 +149,6 @@ def shared_kilobytes(server: Server) -> int:
     return sum(int(line.split()[0]) for line in server.shell(SHARED).splitlines())
 
 
-def run_folder(server: Server) -> str:
-    """Return the folder that the server keeps its sockets and metrics in."""
-    script = f"tr '\\0' '\\n' </proc/{server.workers()[0]}/environ | sed -n s/^SERVE_RUN=//p"
-    return server.shell(script).strip()
-
-
 def settled(server: Server, requests: int) -> dict[str, float]:
     """Return the totals once two workers are ready and have written what they counted."""
     limit = time.monotonic() + 30
@@ -174,7 +168,7 @@ def test_worker_deaths_leave_shared_memory_flat_and_no_counter_goes_back(
     """DEATHS=5000 takes minutes."""
     save(booster("binary:logistic"), opt_ml / "model")
     server = launch(opt_ml)
-    run = run_folder(server)
+    run = server.run_folder()
     for _ in range(20):
         assert server.post(BODY).status == 200
     settled(server, 20)

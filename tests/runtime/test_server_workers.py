@@ -18,7 +18,7 @@ from gunicorn.workers.sync import SyncWorker
 from runtime.formats.errors import DecodeError
 from runtime.inference.body import read_body
 from runtime.server import workers
-from runtime.server.workers import FIRST_LINE, PIECE, ProxiedWorker, parse_head
+from runtime.server.workers import FIRST_LINE, RECV_BYTES, ProxiedWorker, parse_head
 
 HEAD = FIRST_LINE + b"Host: model:8080\r\n"
 # What WSGI leaves to the server, and gunicorn's own additions.
@@ -65,7 +65,7 @@ def ask(kind: type, pieces: list[bytes], **options: Any) -> tuple[Application, b
         response = b""
         for piece in pieces:
             nginx.sendall(piece)
-        while data := nginx.recv(PIECE):
+        while data := nginx.recv(RECV_BYTES):
             response += data
     thread.join(10)
     assert not thread.is_alive()
@@ -139,7 +139,7 @@ def test_a_worker_ends_after_max_requests() -> None:
                 client.connect(listener.getsockname())
                 client.sendall(REQUESTS["plain"][0])
                 worker.accept(listener)
-                assert client.recv(PIECE).startswith(b"HTTP/1.1 200 OK\r\n")
+                assert client.recv(RECV_BYTES).startswith(b"HTTP/1.1 200 OK\r\n")
             alive.append(worker.alive)
     assert alive == [True, False]
 

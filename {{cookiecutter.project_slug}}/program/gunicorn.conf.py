@@ -2,7 +2,8 @@
 
 The application is loaded once, in the master, and the workers are forked from it: they share the
 model's memory. Behind nginx, which takes in slow clients and whole bodies, a worker has one thread
-and one request. Where threads help (several models, or no nginx in front) it has several.
+and one request. Where threads help (several models) it has several, and many where no nginx stands
+between a worker and its slow clients: each of them holds one.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Any
 import settings
 from runtime.job import resources
 from runtime.server import supervisor
-from runtime.server.workers import ProxiedWorker, ThreadWorker
+from runtime.server.workers import ProxiedWorker
 
-THREADS = 8
+THREADS, THREADS_FOR_CLIENTS = 8, 32
 
 _config = settings.load()
 _bind = os.environ.get("SERVE_BIND", f"0.0.0.0:{_config.port}")
-_threaded = _config.multi_model or not _bind.startswith("unix:")
+_proxied = _bind.startswith("unix:")
 
 bind = _bind
 workers = _config.workers or resources.cpu_count()
-worker_class = ThreadWorker if _threaded else ProxiedWorker
-threads = THREADS if _threaded else 1
+worker_class = ProxiedWorker if _proxied and not _config.multi_model else "gthread"
+threads = (THREADS if _config.multi_model else 1) if _proxied else THREADS_FOR_CLIENTS
 preload_app = True
 timeout = _config.request_timeout + 2
 graceful_timeout = int(supervisor.DRAIN) - 1
@@ -49,10 +50,10 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Write the last counts of a worker that ends in order."""
+    """Write the last counts of a worker that exits in order."""
     worker.wsgi.extensions["scoring"].monitor.flush()
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget the gauges and the heartbeat of a worker that ended."""
+    """Forget the gauges and the heartbeat of a worker that exited."""
     server.app.wsgi().extensions["scoring"].forget_worker(worker.pid)

@@ -1,7 +1,7 @@
 """The life of the serving container: start gunicorn and nginx, answer /ping, stop in good order.
 
-One process, one loop. It ends when it is told to (exit 0, nothing in flight is lost) or when a
-child ends (that child's exit code, and a line that says which). Port, sockets and sizes reach
+One process, one loop. It exits when it is told to (exit code 0, no connection is lost) or when a
+child exits (that child's exit code, and a line that says which). Port, sockets and sizes reach
 nginx through a copy of nginx.conf with its names filled in, in a folder in memory, because the
 container's own file system may be read-only.
 """
@@ -20,15 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import settings
 from runtime.job import logs, resources
-from runtime.server import health
+from runtime.server import health, listening
 
 PROGRAM = Path(__file__).resolve().parents[2]
 SHARED_MEMORY = Path("/dev/shm")
 DRAIN = 24.0  # seconds to finish what is in flight: SageMaker kills 30 s after SIGTERM
+MIB = 1 << 20
+SPOOL_SHARE, SPOOL_MOST = 32, 1024 * MIB  # an answer may fill 1/32 of the disk's free bytes
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,32 @@ def memory_folder() -> str | None:
     return str(SHARED_MEMORY) if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
-def render_nginx(run: Path, config: settings.Settings) -> Path:
+def temporary_folder(run: Path, stack: ExitStack) -> Path:
+    """Return a folder for large answers that clients read slowly: on the disk where there is one.
+
+    The default folder of temporary files is on the disk, unless the container has it in memory or
+    not at all: then the answers stay in the run folder.
+    """
+    try:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="serve-spool-"))
+    except OSError:  # a read-only container
+        return run
+    Path(name).chmod(0o711)  # nginx's workers run as another user
+    return Path(name)
+
+
+def spool_limit(folder: Path) -> int:
+    """Return the MiB of one answer that nginx may keep in a file; 0: none."""
+    return min(shutil.disk_usage(folder).free // SPOOL_SHARE, SPOOL_MOST) // MIB
+
+
+def render_nginx(run: Path, spool: Path, config: settings.Settings) -> Path:
     """Write nginx.conf with its ${NAMES} filled in to the run folder; return its path."""
     values = {
         "PORT": config.port,
         "RUN": run,
+        "SPOOL": spool,
+        "SPOOL_LIMIT": spool_limit(spool),
         "PROCESSES": min(resources.cpu_count(), 4),
         "MAX_CONTENT_LENGTH": config.max_content_length,
         "TIMEOUT": config.request_timeout + 5,  # gunicorn's own limit comes first, and says why
@@ -55,38 +79,42 @@ def render_nginx(run: Path, config: settings.Settings) -> Path:
 
 
 class Supervisor:
-    """Holds the children by name, the socket of /ping, and the pipe that signals arrive by."""
+    """Holds the children by name, the listening sockets, and the pipe that signals arrive by."""
 
-    def __init__(self, run: Path, config: settings.Settings) -> None:
-        self.run, self.config = run, config
+    def __init__(self, run: Path, spool: Path, config: settings.Settings) -> None:
+        self.run, self.spool, self.config = run, spool, config
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.beats = run / "beats"
         for folder in (self.beats, run / "metrics", run / "models"):
             folder.mkdir()
         run.chmod(0o711)  # nginx's workers run as another user and need the sockets
         self.selector = selectors.DefaultSelector()
+        self.listener: socket.socket | None = None
 
     def start(self) -> None:
-        """Start gunicorn first, as it takes longest, then nginx."""
+        """Start gunicorn first, as it takes longest, then nginx. Raises OSError without a port."""
         self._watch_signals()
-        nginx = shutil.which("nginx")
-        bind = f"unix:{self.run}/gunicorn.sock" if nginx else f"0.0.0.0:{self.config.port}"
+        self.listener = listening.listen(self.config.port)
+        nginx, port = shutil.which("nginx"), self.listener.fileno()
         environ = {
             **resources.MALLOC,
             **os.environ,
             **dict.fromkeys(resources.THREADS, "1"),  # a worker is one of as many as there are CPUs
             "SERVE_RUN": str(self.run),
-            "SERVE_BIND": bind,
+            "SERVE_BIND": f"unix:{self.run}/gunicorn.sock" if nginx else f"fd://{port}",
             "PROMETHEUS_MULTIPROC_DIR": str(self.run / "metrics"),
         }
         command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:application"]
-        self._spawn("gunicorn", command, cwd=PROGRAM, env=environ)
+        inherited = () if nginx else (port,)
+        self._spawn("gunicorn", command, cwd=PROGRAM, env=environ, pass_fds=inherited)
         if nginx is None:
             log.info("nginx is not on PATH: gunicorn listens on port %d itself", self.config.port)
             return
         self._listen()
-        file = render_nginx(self.run, self.config)
-        self._spawn("nginx", [nginx, "-e", "stderr", "-p", f"{self.run}/", "-c", str(file)])
+        file = render_nginx(self.run, self.spool, self.config)
+        command = [nginx, "-e", "stderr", "-p", f"{self.run}/", "-c", str(file)]
+        environ = {**os.environ, "NGINX": f"{port};"}  # sockets to inherit, as in its own upgrades
+        self._spawn("nginx", command, env=environ, pass_fds=(port,))
 
     def _spawn(self, name: str, command: list[str], **options: object) -> None:
         # An own process group keeps Ctrl-C in a terminal from reaching the children before us.
@@ -112,19 +140,25 @@ class Supervisor:
         self.selector.register(self.pings, selectors.EVENT_READ)
 
     def loop(self) -> int:
-        """Answer /ping until SIGTERM or until a child ends; return the container's exit code."""
+        """Answer /ping until SIGTERM or until a child exits; return the container's exit code."""
         while True:
-            for key, _ in self.selector.select():
-                if key.fileobj is self.signals:
-                    if {signal.SIGTERM, signal.SIGINT} & set(self.signals.recv(64)):
-                        log.info("told to stop: finishing the requests in flight")
-                        return self.stop()
-                else:
-                    self._answer_ping()
+            if {signal.SIGTERM, signal.SIGINT} & self._turn():
+                log.info("told to stop: finishing the requests in flight")
+                return self.stop()
             for name, child in self.children.items():
                 code = child.poll()
                 if code is not None:
                     return self._fail(name, code)
+
+    def _turn(self, seconds: float | None = None) -> set[int]:
+        """Wait for signals and for /ping, which is answered; return the signals."""
+        signals: set[int] = set()
+        for key, _ in self.selector.select(seconds):
+            if key.fileobj is self.signals:
+                signals |= set(self.signals.recv(64))
+            else:
+                self._answer_ping()
+        return signals
 
     def _answer_ping(self) -> None:
         """Answer one request of nginx: 200 and nothing else, or 503 and the reason."""
@@ -139,25 +173,42 @@ class Supervisor:
 
     def _fail(self, name: str, code: int) -> int:
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-        log.error("error: %s ended by itself with %s: stopping the container", name, how)
+        log.error("error: %s exited unexpectedly with %s: stopping the container", name, how)
         self.stop()
         return 128 - code if code < 0 else code or 1
 
     def stop(self) -> int:
-        """Stop nginx, which finishes what it accepted, then gunicorn; kill what does not end."""
+        """Stop nginx, which finishes what it accepted, then gunicorn; kill what does not exit."""
         limit = time.monotonic() + DRAIN
+        self._accept_the_last()
         for name, number in (("nginx", signal.SIGQUIT), ("gunicorn", signal.SIGTERM)):
             child = self.children.get(name)
             if child is None or child.poll() is not None:
                 continue
             child.send_signal(number)
-            try:
-                child.wait(max(0.5, limit - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            end = max(time.monotonic() + 0.5, limit)
+            while child.poll() is None and time.monotonic() < end:
+                self._turn(min(0.5, end - time.monotonic()))  # nginx may wait for a /ping
+            if child.poll() is None:
                 log.error("error: %s did not finish within %.0f s: killed", name, DRAIN)
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
         return 0
+
+    def _accept_the_last(self) -> None:
+        """Turn new clients away, and give nginx the time to accept those that are connected.
+
+        A connection that waits in the queue when its last socket is closed would be reset.
+        """
+        if self.listener is None:
+            return
+        if all(child.poll() is None for child in self.children.values()):
+            listening.turn_away(self.listener)
+            quiet = listening.Quiet(self.listener)
+            while not quiet.reached():
+                self._turn(listening.STEP)
+        self.listener.close()
+        self.listener = None
 
 
 def ping_response(request: bytes, problem: str | None) -> bytes:
@@ -182,10 +233,15 @@ def main() -> int:
         print(f"error: {error}", flush=True)
         return 1
     logs.configure(config.log_level)
-    with tempfile.TemporaryDirectory(prefix="serve-", dir=memory_folder()) as run:
-        supervisor = Supervisor(Path(run), config)
+    with ExitStack() as stack:
+        folder = tempfile.TemporaryDirectory(prefix="serve-", dir=memory_folder())
+        run = Path(stack.enter_context(folder))
+        supervisor = Supervisor(run, temporary_folder(run, stack), config)
         try:
             supervisor.start()
             return supervisor.loop()
+        except OSError as error:
+            print(f"error: {error}", flush=True)
+            return 1
         finally:
             supervisor.stop()  # does nothing when all is stopped

@@ -1,12 +1,14 @@
-"""gunicorn's workers: one that stands behind nginx, and one with threads that faces clients."""
+"""gunicorn's worker as it stands behind nginx, and what all workers do with errors."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import socket
-from functools import lru_cache
+import threading
+from functools import lru_cache, partial
 from typing import Any
 
 from gunicorn import util
@@ -17,31 +19,46 @@ Environ = dict[str, Any]
 
 FIRST_LINE = b"POST /invocations HTTP/1.1\r\n"
 BLANK_LINE = b"\r\n\r\n"
-PIECE = 1 << 16  # bytes: the head of a request, and the whole of a small one
+RECV_BYTES = 1 << 16  # the head of a request, and the whole of a small one
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
-TURN = 4  # requests; more in a row would keep nginx waiting for a whole time slice of 3 ms and more
-UNFORESEEN = ("TRANSFER_ENCODING", "EXPECT", "SCRIPT_NAME")  # nginx sends none of these
+REQUESTS_PER_YIELD = 4  # more in a row keep nginx waiting for a whole time slice of 3 ms and more
+HEADERS_LEFT_TO_GUNICORN = ("TRANSFER_ENCODING", "EXPECT", "SCRIPT_NAME")  # nginx sends none
+DRAIN_BYTES = 1 << 30  # of a body that was refused; closing before its end could reset the answer
+INTERNAL_ERROR = "internal error; the log has it"
 
 
-class ThreadWorker(gthread.ThreadWorker):  # type: ignore[misc]
-    """A worker with threads that refuses new clients as soon as it is told to stop.
+class Connection(gthread.TConn):  # type: ignore[misc]
+    """A connection of a worker with threads: closing it does not hold up those that wait.
 
-    gunicorn's own leaves its listening socket open, accepting nobody, while it waits for clients
-    that it has: whoever connects meanwhile is lost. This one takes who waits, then closes.
+    To close gently is to wait until the client closes too, which gunicorn does in the loop that
+    accepts all connections.
     """
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop to accept; close the sockets when the worker is to end."""
-        super().set_accept_enabled(enabled)
-        if enabled or self.alive:
-            return
-        for listener in self.sockets:
-            waiting = -1
-            while waiting != self.nr_conns:
-                waiting = self.nr_conns
-                self.accept(listener)
-            listener.close()
+    def close(self, graceful: bool = False) -> None:
+        """Close, in a thread when the client may still send."""
+        if graceful:
+            threading.Thread(target=super().close, args=(True,)).start()
+        else:
+            super().close()
+
+
+def write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
+    """Answer a request that gunicorn refuses, or that failed, with JSON like any other error."""
+    body = json.dumps({"code": status, "message": message or INTERNAL_ERROR}).encode()
+    lines = [
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    util.write_nonblock(client, "\r\n".join(lines).encode() + BLANK_LINE + body)
+
+
+# gunicorn has no settings for these: it answers in HTML, and reads 64 KB of a refused body at most.
+gthread.TConn = Connection
+util.write_error = write_error
+util.close_graceful = partial(util.close_graceful, max_drain=DRAIN_BYTES)
 
 
 class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
@@ -68,19 +85,19 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
         }
 
     def accept(self, listener: socket.socket) -> None:
-        """Answer the next client that waits; BlockingIOError when none does."""
+        """Answer the next client that is waiting. Raises BlockingIOError when there is none."""
         client, address = listener.accept()
         self.handle(listener, client, address)
         if self.nr >= self.max_requests:
             self.alive = False
-        if not self.nr % TURN:
+        if not self.nr % REQUESTS_PER_YIELD:
             os.sched_yield()
 
     def handle(self, listener: socket.socket, client: socket.socket, addr: Any) -> None:
         """Answer the request of one connection, and close it."""
         rest: Body | None = None
         try:
-            data = client.recv(PIECE, socket.MSG_PEEK)
+            data = client.recv(RECV_BYTES, socket.MSG_PEEK)
             head, blank, body = data.partition(BLANK_LINE)
             variables = parse_head(head) if blank else None
             if variables is None:
@@ -94,19 +111,19 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
             else:
                 client.recv(len(data) - len(body))
                 rest = Body(client, length)
-                stream = io.BufferedReader(rest, PIECE)
+                stream = io.BufferedReader(rest, RECV_BYTES)
             self._answer(client, {**self.common, **variables, "wsgi.input": stream})
         except ConnectionError as error:
             self.log.debug("nginx went away: %s", error)
-        except BaseException as error:  # the worker's end by signal too, as gunicorn has it
+        except BaseException as error:  # the worker's exit by signal too, as gunicorn does
             self.handle_error(None, client, addr, error)
         finally:
-            if rest and rest.left:  # refused unread: closing at once would lose the answer
+            if rest and rest.left:  # refused unread: closing at once would reset the answer
                 util.close_graceful(client)
             client.close()
 
     def _answer(self, client: socket.socket, environ: Environ) -> None:
-        """Call the application, and send its answer in one piece."""
+        """Call the application, and send its answer."""
         lines: list[str] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> None:
@@ -123,7 +140,12 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
         head = "\r\n".join(lines)
         if not head.count("\r") == head.count("\n") == len(lines) - 1:
             raise ValueError("a header of the answer holds a line break")
-        client.sendall(head.encode("latin-1") + BLANK_LINE + body)
+        start = head.encode("latin-1") + BLANK_LINE
+        if len(body) < RECV_BYTES:
+            client.sendall(start + body)
+        else:  # a copy of all of it would be as large again
+            client.sendall(start)
+            client.sendall(body)
 
 
 class Body(io.RawIOBase):
@@ -133,7 +155,7 @@ class Body(io.RawIOBase):
         self.client, self.left = client, length
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -148,7 +170,7 @@ class Body(io.RawIOBase):
 def variable(name: str) -> str:
     """Return the WSGI variable of a header; the empty string for one that nginx never sends."""
     key = name.upper().replace("-", "_")
-    if key in UNFORESEEN or not HEADER_NAME.fullmatch(name):
+    if key in HEADERS_LEFT_TO_GUNICORN or not HEADER_NAME.fullmatch(name):
         return ""
     return key if key in UNPREFIXED else f"HTTP_{key}"
 
