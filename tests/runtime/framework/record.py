@@ -7,6 +7,7 @@ those packages comes into this repository: expected.json holds figures alone.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -18,7 +19,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from framework_job import SCRIPTS, script_job
+from framework_job import (
+    SCRIPTS,
+    csv_text,
+    libsvm_text,
+    requests,
+    script_job,
+    serving_model,
+)
 
 TRAIN = "from sagemaker_containers.beta.framework import trainer; trainer.train()"
 HYPERPARAMETERS = {
@@ -41,9 +49,23 @@ HYPERPARAMETERS = {
     "sagemaker_mpi_enabled": "false",
     "_tuning_objective_metric": "validation:rmse",
 }
-TRAINED = {  # script -> program, hyperparameters
-    "single": ("train.py", {"max_depth": "4", "eta": "0.3", "num_round": "12"}),
+TRAINED = {  # script -> the hyperparameters of one run after the other in the same folder
+    "single": [{"max_depth": "4", "eta": "0.3", "num_round": "12"}],
+    "distributed": [{"max_depth": "4", "eta": "0.3", "num_round": "8"}],
+    "checkpoint": [{"num_round": "6"}, {"num_round": "11"}],
 }
+CLIENT = """
+import base64, json, sys
+from werkzeug.test import Client
+from sagemaker_xgboost_container.serving import main
+client, answers = Client(main), []
+for headers, body in json.load(sys.stdin):
+    answer = client.post("/invocations", data=base64.b64decode(body), headers=headers)
+    content = base64.b64encode(answer.get_data()).decode()
+    answers.append([answer.status_code, answer.headers.get("Content-Type"), content])
+print("ANSWERS" + json.dumps(answers))
+"""
+SERVED = ("loading", "functions", "transform")
 
 
 def aws_train(python: str, base: Path) -> None:
@@ -80,16 +102,49 @@ def record_training(python: str, scratch: Path) -> dict[str, Any]:
     text = (job.base / "model" / "given.json").read_text(encoding="utf-8")
     given = json.loads(text.replace(str(job.base), "/opt/ml"))
     digests = {}
-    for name, (program, hyperparameters) in TRAINED.items():
-        job = script_job(scratch / name, name, program, **hyperparameters)
-        job.configure()
-        aws_train(python, job.base)
+    for name, runs in TRAINED.items():
+        write = libsvm_text if name == "distributed" else csv_text
+        for hyperparameters in runs:
+            job = script_job(scratch / name, name, write=write, **hyperparameters)
+            job.configure()
+            aws_train(python, job.base)
         digests[name] = models(job.base)
     return {"hyperparameters": HYPERPARAMETERS, **given, "models": digests, "trained": TRAINED}
+
+
+def record_serving(python: str, scratch: Path) -> dict[str, Any]:
+    """Return the answers of each script to each of its requests."""
+    answers = {}
+    for name in SERVED:
+        base = scratch / f"serving-{name}"
+        (base / "model").mkdir(parents=True)
+        (base / "model" / "xgboost-model.ubj").write_bytes(serving_model().save_raw("ubj"))
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(SCRIPTS / name),
+            "SAGEMAKER_BASE_DIR": str(base),
+            "SAGEMAKER_PROGRAM": "serve.py",
+            "OMP_NUM_THREADS": "1",
+        }
+        text = json.dumps([[r.headers, base64.b64encode(r.body).decode()] for r in requests(name)])
+        done = subprocess.run(
+            [python, "-c", CLIENT], env=environ, input=text, text=True, capture_output=True
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        line = next(line for line in done.stdout.splitlines() if line.startswith("ANSWERS"))
+        answers[name] = [
+            [*answer, request.name]
+            for request, answer in zip(
+                requests(name), json.loads(line.removeprefix("ANSWERS")), strict=True
+            )
+        ]
+    return answers
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         found = record_training(sys.argv[1], Path(folder))
+        found["answers"] = record_serving(sys.argv[1], Path(folder))
     path = SCRIPTS / "expected.json"
     path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,159 @@
+"""The modules that programs import in framework mode: the same models as with AWS's own code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xgboost
+
+from framework_job import SCRIPTS, csv_text, libsvm_text, script_job
+from training_job import Job, numbers
+
+EXPECTED = json.loads((SCRIPTS / "expected.json").read_text(encoding="utf-8"))
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED["trained"]))
+def test_the_model_has_the_bytes_of_aws(tmp_path: Path, name: str) -> None:
+    """One machine, rabit_run's script, and checkpoints that a second run continues."""
+    write: Callable = libsvm_text if name == "distributed" else csv_text
+    for hyperparameters in EXPECTED["trained"][name]:
+        job = script_job(tmp_path, name, write=write, **hyperparameters)
+        outcome = job.run_program()
+        assert outcome.code == 0, outcome.log
+    model = tmp_path / "model" / "xgboost-model.ubj"
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert {model.name: digest} == EXPECTED["models"][name]
+    if name == "checkpoint":  # five of each run
+        assert sorted(int(path.suffix[1:]) for path in (tmp_path / "checkpoints").iterdir()) == [
+            *range(1, 11)
+        ]
+        assert re.search(r"\[10\]\s+train-rmse", outcome.log)
+
+
+def cluster(base: Path, parts: list[slice]) -> list[Job]:
+    """Return the jobs of several hosts, whose training channels hold parts of the rows."""
+    names = tuple(f"127.7.0.{number + 1}" for number in range(len(parts)))
+    rows, score = numbers(600, 0)
+    jobs = []
+    for name, part in zip(names, parts, strict=True):
+        options = {"max_depth": "4", "eta": "0.3", "num_round": "8"}
+        job = script_job(base / name, "distributed", write=libsvm_text, **options)
+        job.hosts, job.host = names, name
+        path = job.base / "input" / "data" / "train" / "part.csv"
+        path.write_text(libsvm_text(score[part].round(3), rows[part]))
+        jobs.append(job)
+    return jobs
+
+
+def run_together(jobs: list[Job]) -> list[tuple[int, str]]:
+    """Run all hosts to their ends."""
+    processes = [job.start() for job in jobs]
+    texts = [process.communicate(timeout=240)[0] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
+
+
+@linux
+@pytest.mark.slow
+def test_hosts_train_one_model_and_one_without_data_drops_out(tmp_path: Path) -> None:
+    jobs = cluster(tmp_path, [slice(0, 0), slice(0, 300), slice(300, 600)])
+    ends = run_together(jobs)
+    assert [code for code, _ in ends] == [0, 0, 0], ends
+    models = [job.base / "model" / "xgboost-model.ubj" for job in jobs]
+    assert [path.exists() for path in models] == [False, True, False]
+    assert "takes no part in training" in ends[0][1]
+    rows, score = numbers(600, 0)
+    booster = xgboost.Booster(model_file=models[1])
+    wide = np.column_stack([np.full(len(rows), np.nan), rows])  # libsvm's columns from 1
+    error = np.abs(booster.predict(xgboost.DMatrix(wide)) - score)
+    assert error.mean() < 0.5
+
+
+@linux
+@pytest.mark.slow
+def test_a_host_that_fails_ends_the_others_with_its_reason(tmp_path: Path) -> None:
+    source = (
+        "import json, os, time\n"
+        "from sagemaker_xgboost_container.distributed import rabit_run\n"
+        "def fit(is_master):\n"
+        "    if not is_master: raise ValueError('a bad column')\n"
+        "    time.sleep(200)\n"
+        "hosts = json.loads(os.environ['SM_HOSTS'])\n"
+        "rabit_run(fit, {}, True, hosts, os.environ['SM_CURRENT_HOST'], update_rabit_args=True)\n"
+    )
+    names = ("127.7.0.4", "127.7.0.5")
+    jobs = [script_job(tmp_path / name, {"train.py": source}) for name in names]
+    for job, name in zip(jobs, names, strict=True):
+        job.hosts, job.host = names, name
+    ends = run_together(jobs)
+    assert ends[1][0] == 1
+    assert "ValueError: a bad column" in jobs[1].failure
+    assert ends[0][0] != 0
+    assert "host 127.7.0.5: ValueError: a bad column" in jobs[0].failure
+
+
+def test_modules_do_not_touch_the_owners_files(tmp_path: Path) -> None:
+    """A program may have files that are named like those of this project."""
+    names = ("settings", "features", "custom", "predictor")
+    source = "".join(f"import {name}; assert {name}.mine\n" for name in names)
+    source += (
+        "import sagemaker_containers, sagemaker_xgboost_container.checkpointing\n"
+        "from sagemaker_containers.beta.framework import encoders, env, mapping, worker\n"
+        "from sagemaker_xgboost_container import data_utils, distributed, encoder\n"
+        "import sagemaker_containers.entry_point, sagemaker_algorithm_toolkit.exceptions\n"
+        "job = sagemaker_containers.training_env()\n"
+        "assert job.hyperparameters == job['hyperparameters'] == {'depth': 3}, job\n"
+        "assert job.to_cmd_args() == ['--depth', '3']\n"
+        "assert job.to_env_vars()['SM_HP_DEPTH'] == '3'\n"
+        "assert job.is_master and job.channel_input_dirs['train'] == env.channel_path('train')\n"
+    )
+    files = {"train.py": source} | {f"{name}.py": "mine = True" for name in names}
+    job = script_job(tmp_path, files, depth="3")
+    outcome = job.run_program()
+    assert outcome.code == 0, outcome.log
+
+
+def test_modules_are_not_importable_outside_of_framework_mode() -> None:
+    with pytest.raises(ImportError):
+        __import__("sagemaker_xgboost_container")
+
+
+def test_several_paths_and_weights_make_one_matrix(tmp_path: Path) -> None:
+    source = (
+        "import os\n"
+        "from sagemaker_xgboost_container.data_utils import get_dmatrix\n"
+        "train, validation = os.environ['SM_CHANNEL_TRAIN'], os.environ['SM_CHANNEL_VALIDATION']\n"
+        "both = get_dmatrix([train, validation], 'text/csv')\n"
+        "assert (both.num_row(), both.num_col()) == (800, 6)\n"
+        "weighted = get_dmatrix(validation, 'csv', csv_weights=1)\n"
+        "assert weighted.num_col() == 5 and len(weighted.get_weight()) == 200\n"
+        "assert get_dmatrix('/nowhere', 'csv') is None and get_dmatrix(None, 'csv') is None\n"
+    )
+
+    def positive(labels: np.ndarray, rows: np.ndarray) -> str:
+        return csv_text(labels, np.abs(np.nan_to_num(rows)))
+
+    job = script_job(tmp_path, {"train.py": source}, write=positive)
+    outcome = job.run_program()
+    assert outcome.code == 0, outcome.log
+
+
+def test_bad_data_is_a_user_error_of_the_toolkit(tmp_path: Path) -> None:
+    source = (
+        "import os\n"
+        "from sagemaker_algorithm_toolkit.exceptions import UserError\n"
+        "from sagemaker_xgboost_container.data_utils import get_dmatrix\n"
+        "try: get_dmatrix(os.environ['SM_CHANNEL_TRAIN'], 'csv')\n"
+        "except UserError as problem: print('refused:', problem)\n"
+    )
+    job = script_job(tmp_path, {"train.py": source}, write=lambda labels, rows: "1,2\n0,x\n")
+    outcome = job.run_program()
+    assert outcome.code == 0, outcome.log
+    assert "refused: Failed to load csv data with exception:" in outcome.log

@@ -1,0 +1,1 @@
+"""What programs for the built-in container import under this name."""
