@@ -51,6 +51,7 @@ FILES = (
     "deploy/requests.py",
     "deploy/roles.yaml",
     "metric_definitions.json",
+    "program/custom.py",
     "program/features.py",
     "program/gunicorn.conf.py",
     "program/nginx.conf",
@@ -74,6 +75,7 @@ FILES = (
     "sample/make_sample.py",
     "sample/own.py",
     "smoke_test.py",
+    "tests/test_custom.py",
     "tests/test_features.py",
     "tests/test_model.py",
 )

@@ -16,6 +16,10 @@ from deploy.requests import Document
 from runtime.training import metric_table
 
 METRICS = json.loads((ROOT / "metric_definitions.json").read_text(encoding="utf-8"))
+METRICS += [
+    {"Name": f"validation:{name}", "Regex": rf".*\[[0-9]+\].*#011validation-{name}:([^#\s]+)"}
+    for name in metric_table.own_metrics()
+]
 TRAINING, TUNING = "training_job", "hyper_parameter_tuning_job"
 LOGS = "/aws/sagemaker/TrainingJobs"
 

@@ -18,12 +18,13 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
+import custom
 import features
 
 
 def answers(folder: Path, rows: NDArray[np.float32]) -> Any:
     """Return XGBoost's own answers to rows of the data, as the model folder below `folder` gives
-    them: [rows], or [rows, classes]."""
+    them, and custom.postprocess after it: [rows], or [rows, classes]."""
     file = folder / "model" / "manifest.json"  # models from elsewhere come without one
     manifest = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     names = manifest.get("feature_names")
@@ -34,7 +35,8 @@ def answers(folder: Path, rows: NDArray[np.float32]) -> Any:
     booster = xgboost.Booster(model_file=bytearray(model))
     missing = manifest.get("missing")
     matrix = xgboost.DMatrix(values, missing=np.nan if missing is None else missing)
-    return booster.predict(matrix, validate_features=False)
+    scores = booster.predict(matrix, validate_features=False)
+    return scores if custom.postprocess is None else custom.postprocess(scores, values)
 
 
 def main() -> None:

@@ -137,20 +137,20 @@ def charset_of(media: MediaType) -> str:
 
 
 @lru_cache(maxsize=64)
-def negotiate(accept: str | None, default: str) -> str:
-    """Return the media type of the answer: the one that `accept` likes best.
+def negotiate(accept: str | None, default: str, types: tuple[str, ...] = tuple(ENCODERS)) -> str:
+    """Return the media type of the answer: the one of `types` that `accept` likes best.
 
     `default`, itself a type or an Accept list, answers requests that accept anything, and breaks
     ties. Every type carries selected outputs as well as scores. Raises AcceptError.
     """
-    best = parse_accept_header(plain_ranges(default), MIMEAccept).best_match(ENCODERS)
+    best = parse_accept_header(plain_ranges(default), MIMEAccept).best_match(types)
     wanted = plain_ranges(accept or "") or plain_ranges(default)
-    offers = sorted(ENCODERS, key=lambda offer: offer != best)
+    offers = sorted(types, key=lambda offer: offer != best)
     chosen = parse_accept_header(wanted, MIMEAccept).best_match(offers)
     if chosen is None:
         raise AcceptError(
-            f"cannot answer as {quoted(wanted)}; accept one of {', '.join(ENCODERS)}",
-            expected=list(ENCODERS),
+            f"cannot answer as {quoted(wanted)}; accept one of {', '.join(types)}",
+            expected=list(types),
             found=wanted,
         )
     return chosen

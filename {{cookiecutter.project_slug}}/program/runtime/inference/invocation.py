@@ -1,7 +1,7 @@
 """One request, straight down: bytes -> decode -> predict -> select -> encode -> bytes.
 
-The four steps are chosen when a model is loaded (`steps_of`), never per request. What replaces one
-of them for every request of a model, as an owner's own code does, makes another `ServedModel` with
+The four steps are chosen when a model is loaded (`steps_of`, which asks custom.py), never per
+request. What replaces one of them for every request of a model makes another `ServedModel` with
 `dataclasses.replace`:
 
     decode    body, Content-Type -> data        here the Rows of the model's columns
@@ -22,9 +22,19 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
+import custom
 from runtime.formats import Outputs, Rows, decode, negotiate
 from runtime.formats.answers import BATCH_ENCODERS, ENCODERS, MULTI_MODEL_ENCODERS
-from runtime.formats.errors import LONGEST_MESSAGE, AcceptError, printable
+from runtime.formats.errors import (
+    LONGEST_MESSAGE,
+    AcceptError,
+    ColumnsError,
+    DecodeError,
+    printable,
+)
+from runtime.formats.media import parse_media_type
 from runtime.inference import outputs, spread
 from runtime.inference.body import read_body
 from runtime.inference.errors import Response, status_of
@@ -101,13 +111,16 @@ def answer(served: ServedModel, environ: Mapping[str, Any], limit: int, trace: T
 
 
 def steps_of(model: Model, settings: Settings) -> ServedModel:
-    """Return the model with the template's own steps, as the settings want them."""
+    """Return the model with its steps, as the settings and custom.py want them.
+
+    Raises StartError where custom.py cannot work with the model.
+    """
+    if custom.postprocess:
+        model.rehearse()
     keys = settings.inference_output
     return ServedModel(
         model,
-        decode=lambda body, content_type: decode(
-            body, content_type, model.schema, settings.input_format
-        ),
+        decode=decoder(model, settings.input_format),
         predict=partial(predictions_of, model) if keys else scores_of(model, settings.spread_rows),
         select=partial(outputs.select, keys=keys) if keys else unchanged,
         encode=encoder(settings),
@@ -120,14 +133,40 @@ def scores_of(model: Model, spread_rows: int) -> Callable[[Rows], Any]:
     """Return the step that gives `Booster.predict` of rows, the shortest way for this model."""
     predict = model.engines[0].predict if model.plain else model.predict
     least = spread_rows if model.plain else 0
+    own = custom.postprocess is not None
 
     def step(rows: Rows) -> Any:
         values = model.features(rows)
-        if 0 < least <= len(values):
-            return spread.predict(predict, values)
-        return predict(values)
+        large = 0 < least <= len(values)
+        scores = spread.predict(predict, values) if large else predict(values)
+        return model.postprocessed(scores, values) if own else scores
 
     return step
+
+
+def decoder(model: Model, default_format: str) -> Callable[[bytes, str | None], Rows]:
+    """Return the step that reads a body, in a format of the template or one of custom.py."""
+
+    def step(body: bytes, content_type: str | None) -> Rows:
+        return decode(body, content_type, model.schema, default_format)
+
+    def own(body: bytes, content_type: str | None) -> Rows:
+        name = parse_media_type(content_type or "").type
+        function = custom.decoders.get(name)
+        if function is None:
+            return step(body, content_type)
+        try:
+            values = np.ascontiguousarray(function(body), np.float32)
+        except (ValueError, TypeError) as error:
+            raise DecodeError(f"{name}: {error}") from None
+        if values.ndim != 2 or values.shape[1] != model.schema.num_features:
+            raise ColumnsError(
+                f"custom.decoders[{name!r}] returned an array of shape {values.shape}; the model "
+                f"has {model.schema.num_features} columns"
+            )
+        return Rows(values, model.schema.feature_names)
+
+    return own if custom.decoders else step
 
 
 def predictions_of(model: Model, rows: Rows) -> Predictions:
@@ -147,9 +186,11 @@ def encoder(settings: Settings) -> Callable[[Outputs, str | None], tuple[bytes, 
         table = BATCH_ENCODERS
     elif as_built_in(settings) and not settings.inference_output:
         table = MULTI_MODEL_ENCODERS
+    table = table | custom.encoders
+    offers = tuple(table)
 
     def step(outputs: Outputs, accept: str | None) -> tuple[bytes, str]:
-        media_type = negotiate(accept, default)
+        media_type = negotiate(accept, default, offers)
         return table[media_type](outputs), media_type
 
     return step
@@ -177,6 +218,6 @@ def check(settings: Settings) -> None:
             ", ".join(OUTPUT_KEYS),
         )
     try:
-        negotiate(None, default_accept(settings))
+        negotiate(None, default_accept(settings), (*ENCODERS, *custom.encoders))
     except AcceptError as error:
         raise SettingError(f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: {error}") from None

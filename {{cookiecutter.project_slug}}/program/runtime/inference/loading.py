@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+import custom
 import features
 from runtime import acceleration
 from runtime.inference.errors import StartError
@@ -119,6 +120,8 @@ def read(path: Path, settings: Settings) -> ModelFolder:
             f"program/features.py is {features.VERSION!r}: train again, or serve the image "
             "that trained the model"
         )
+    if manifest.custom_version not in (None, artifact.source_digest(custom)):
+        log.info("note: custom.py is not the one that the model was trained with")
     return ModelFolder(
         path, load_boosters(files, settings), manifest, probe_rows(folder / artifact.PROBE_FILE)
     )

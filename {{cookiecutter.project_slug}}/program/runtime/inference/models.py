@@ -6,14 +6,17 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import custom
 import features
 from runtime import acceleration
 from runtime.formats import Rows
 from runtime.formats.table import MAX_CELLS, Schema
+from runtime.inference.errors import StartError
 from runtime.job import artifact
 from settings import Settings
 
@@ -21,6 +24,7 @@ VOTING = ("multi:softmax", "binary:hinge")  # their predictions are labels: no m
 
 SHADOW_TOLERANCE = 1e-5  # absolute for probabilities, else relative
 
+Array = NDArray[Any]
 Floats = NDArray[np.float32]
 
 
@@ -78,7 +82,8 @@ class Model:
             )
         self.engines, self.manifest = tuple(engines), manifest
         self.objective, self.num_groups = first.objective, first.num_groups
-        self.label_names = manifest.label_names
+        self.label_names = custom.LABEL_NAMES or manifest.label_names
+        self.threshold = custom.THRESHOLD
         self.engine_name = "+".join(sorted({engine.name for engine in engines}))
         self.headers: tuple[tuple[str, str], ...] = (("X-Model-Engine", self.engine_name),)
         if any(choice.rounds.used < choice.rounds.total for choice in choices):
@@ -140,6 +145,29 @@ class Model:
         values, _ = features.transform(rows.values, rows.names, self.manifest.fitted_features)
         return values
 
+    def postprocessed(self, scores: Floats, values: Floats) -> Array:
+        """Return what custom.postprocess makes of scores, [n] or [n, groups]: as many rows.
+
+        Raises ValueError where it returns anything else.
+        """
+        if custom.postprocess is None:
+            return scores
+        answer = np.asarray(custom.postprocess(scores, values))
+        if answer.ndim not in (1, 2) or len(answer) != len(scores):
+            raise ValueError(
+                f"custom.postprocess returned an array of shape {answer.shape} for scores of "
+                f"shape {scores.shape}; it must keep the number of rows"
+            )
+        return answer
+
+    def rehearse(self) -> None:
+        """Let custom.postprocess see a row of missing values. Raises StartError where it fails."""
+        row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
+        try:
+            self.postprocessed(self.predict(row), row)
+        except Exception as error:
+            raise StartError(f"program/custom.py: {type(error).__name__}: {error}") from error
+
     def self_test(self) -> str:
         """Predict one row of missing values; return what is wrong, or the empty string.
 
@@ -152,7 +180,9 @@ class Model:
             return stuck if seconds > self.patience else ""
         try:
             row = np.full((1, self.engines[0].num_features), np.nan, np.float32)
-            finite = np.isfinite(self.predict(row)).all()
+            scores = self.predict(row)
+            finite = np.isfinite(scores).all()
+            self.postprocessed(scores, row)
         finally:
             self.lock.release()
         return "" if finite else "the self-test gave a prediction that is not finite"
@@ -164,17 +194,21 @@ class Predictions:
     def __init__(self, model: Model, values: Floats) -> None:
         self.model, self.values = model, values
         self.objective, self.num_groups = model.objective, model.num_groups
-        self.label_names = model.label_names
-        self._known: dict[str, Floats] = {}
+        self.label_names, self.threshold = model.label_names, model.threshold
+        self._known: dict[str, Array] = {}
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
-    def scores(self) -> Floats:
-        """`Booster.predict`, [n] or [n, groups]; the mean, or the vote, of an ensemble."""
+    def scores(self) -> Array:
+        """`Booster.predict`, [n] or [n, groups]; the mean, or the vote, of an ensemble.
+
+        What custom.postprocess makes of it, where there is one.
+        """
         if "scores" not in self._known:
-            self._known["scores"] = self.model.predict(self.values)
+            scores = self.model.predict(self.values)
+            self._known["scores"] = self.model.postprocessed(scores, self.values)
         return self._known["scores"]
 
     @property

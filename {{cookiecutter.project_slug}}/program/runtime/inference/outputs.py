@@ -49,7 +49,9 @@ def predicted_label(predictions: Predictions) -> Column | None:
     if predictions.objective in ("multi:softmax", "binary:hinge"):
         return predictions.scores
     if is_binary(predictions):
-        return (predictions.scores > THRESHOLDS[predictions.objective]).astype(np.int64)
+        usual = THRESHOLDS[predictions.objective]
+        threshold = usual if predictions.threshold is None else predictions.threshold
+        return (predictions.scores > threshold).astype(np.int64)
     if not is_classifier(predictions):
         return None
     classes: NDArray[np.int64] = predictions.scores.argmax(axis=1)

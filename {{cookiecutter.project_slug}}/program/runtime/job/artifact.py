@@ -6,9 +6,11 @@ Only the model itself has `model` in its name: tools of the built-in algorithm l
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from runtime.job.failures import UserError
@@ -35,6 +37,7 @@ class Manifest:
     index_base: int | None = None  # of libsvm column numbers: 0 or 1
     missing: float | None = None  # value that means "missing" besides NaN
     features_version: str | None = None
+    custom_version: str | None = None  # the digest of custom.py
     fitted_features: dict[str, Any] | None = None  # what features.fit learned
     engine: str | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -45,6 +48,12 @@ class Manifest:
         """Write the manifest into the model folder as JSON."""
         text = json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
         (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def source_digest(module: ModuleType) -> str:
+    """Return the SHA-256 of a module's source, whatever its line endings."""
+    source = Path(str(module.__file__)).read_bytes().replace(b"\r\n", b"\n")
+    return hashlib.sha256(source).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:

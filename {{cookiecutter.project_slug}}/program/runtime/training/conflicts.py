@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from runtime.training.metric_table import METRICS, base_name, fault_of
+from runtime.training.metric_table import METRICS, base_name, fault_of, own_metrics
 from runtime.training.parameters import Hyperparameters
 
 TREE_GROWERS = {"grow_colmaker", "grow_histmaker", "grow_quantile_histmaker"}
@@ -90,8 +90,10 @@ def _check_metrics(chosen: Hyperparameters) -> list[str]:
 def _misfit(text: str, chosen: Hyperparameters) -> str:
     """Return why a metric cannot be computed with this objective, or nothing."""
     if fault := fault_of(text):
-        return fault + hint(base_name(text), tuple(METRICS))
-    metric, objective = METRICS[base_name(text)], chosen.objective
+        return fault + hint(base_name(text), (*METRICS, *own_metrics()))
+    metric, objective = METRICS.get(base_name(text)), chosen.objective
+    if metric is None:
+        return ""  # of custom.py: it is handed whatever the objective predicts
     if metric.needs and not objective.startswith(metric.needs):
         return f"needs an objective of {' or '.join(metric.needs)}, not {objective}"
     if metric.two_classes and (chosen["num_class"] or 2) > 2:

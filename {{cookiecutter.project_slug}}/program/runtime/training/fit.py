@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 import xgboost
 from xgboost import collective
 
+import custom
 from runtime.training import metrics
 from runtime.training.checkpoints import Checkpoints, History
 from runtime.training.metric_table import computed_here, maximised
 from runtime.training.parameters import Hyperparameters
 
+Callback = xgboost.callback.TrainingCallback
 Matrices = dict[str, xgboost.DMatrix]  # "train" first, then "validation"
 SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 
@@ -62,32 +64,60 @@ def fit(
 ) -> Fit:
     """Train on `matrices["train"]` and print the metrics of all of `matrices` every round.
 
-    With `checkpoints` every round draws its random numbers from the seed and its own number, so
-    that a restarted job ends with the model of an uninterrupted one. Collective on many hosts.
+    The objective, metrics and callbacks of custom.py take part. With `checkpoints` every round
+    draws its random numbers from the seed and its own number, so that a restarted job ends with
+    the model of an uninterrupted one. Collective on many hosts.
     """
     params = {"nthread": nthread, **chosen.for_xgboost()}
+    objective = custom.objective if chosen.own_objective else None
+    callbacks = custom.callbacks() if custom.callbacks else []
     if checkpoints:
         params["seed_per_iteration"] = 1
     first_host = collective.get_rank() == 0
     model, history = _restored(checkpoints) if checkpoints else (None, [])
     booster = xgboost.Booster(params, list(matrices.values()), model_file=model)
     patience, stopped = chosen["early_stopping_rounds"], False
+    for callback in callbacks:
+        booster = callback.before_training(booster)
     for number in range(len(history), chosen["num_round"]):
         if patience and history and len(history) - 1 - best_round(history) >= patience:
             break
         if checkpoints:
             _forget_draws(booster, chosen)
-        booster.update(matrices["train"], number)
+        halted = ask(callbacks, "before_iteration", booster, history)
+        booster.update(matrices["train"], number, objective)
         history.append(evaluate(booster, matrices, number, chosen))
-        stopped = bool(total([int(stopping())])[0])
+        halted |= ask(callbacks, "after_iteration", booster, history)
+        stopped, halted = map(bool, total([int(stopping()), int(halted)]))
         if first_host:
             print(line(number, history[-1]), flush=True)
             if checkpoints and (stopped or checkpoints.due(number + 1)):
                 checkpoints.save(bytes(booster.save_raw("ubj")), history)
-        if stopped:
+        if stopped or halted:
             break
+    for callback in callbacks:
+        booster = callback.after_training(booster)
     booster.reset()  # gradients and positions of all rows: what follows needs their memory
     return _finished(booster, history, bool(patience), stopped)
+
+
+def ask(
+    callbacks: Sequence[Callback], when: str, booster: xgboost.Booster, history: History
+) -> bool:
+    """Call the method `when` of every callback; return whether any wants training to stop."""
+    number = len(history) - (when == "after_iteration")
+    answers = [getattr(each, when)(booster, number, logged(history)) for each in callbacks]
+    return any(answers)
+
+
+def logged(history: History) -> dict[str, dict[str, list[float]]]:
+    """Return the metrics as XGBoost's callbacks take them: data set, metric, values by round."""
+    log: dict[str, dict[str, list[float]]] = {}
+    for scores in history:
+        for name, value in scores.items():
+            data, metric = name.split("-", 1)
+            log.setdefault(data, {}).setdefault(metric, []).append(value)
+    return log
 
 
 def _restored(checkpoints: Checkpoints) -> tuple[bytearray | None, History]:
@@ -132,21 +162,26 @@ def evaluate(
     """Return every metric of every data set; the last is the one that early stopping reads."""
     text = booster.eval_set([(matrix, name) for name, matrix in matrices.items()], number)
     pairs = [entry.rsplit(":", 1) for entry in text.split("\t")[1:]]
-    own = {name: float(value) for name, value in pairs}
+    from_xgboost = {name: float(value) for name, value in pairs}
     asked = chosen.metrics
-    wanted = [name for name in asked if computed_here(name)]
+    added = [metric for metric in custom.metrics if metric.name in asked]
+    own_names = {metric.name for metric in added}
+    wanted = [name for name in asked if computed_here(name) and name not in own_names]
     scores: dict[str, float] = {}
     for name, matrix in matrices.items():
-        scores |= {key: value for key, value in own.items() if key.startswith(f"{name}-")}
-        if wanted:
-            found = metrics.evaluate(
-                wanted,
-                matrix.get_label(),
-                booster.predict(matrix),
-                chosen.objective,
-                chosen["num_class"] or 2,
-                total,
-            )
+        scores |= {key: value for key, value in from_xgboost.items() if key.startswith(f"{name}-")}
+        if wanted or added:
+            predictions, found = booster.predict(matrix), {}
+            if wanted:
+                found = metrics.evaluate(
+                    wanted,
+                    matrix.get_label(),
+                    predictions,
+                    chosen.objective,
+                    chosen["num_class"] or 2,
+                    total,
+                )
+            found |= {each.name: metrics.own(each, predictions, matrix, total) for each in added}
             scores |= {f"{name}-{metric}": value for metric, value in found.items()}
         last = f"{name}-{asked[-1]}" if asked else ""
         if last in scores:

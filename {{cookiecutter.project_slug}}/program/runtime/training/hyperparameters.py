@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import custom
 from runtime.job.failures import UserError
 from runtime.training.conflicts import CHECKS, hint
-from runtime.training.parameters import BY_NAME, Hyperparameters
+from runtime.training.metric_table import own_faults
+from runtime.training.parameters import BY_NAME, CUSTOM, OBJECTIVES, Hyperparameters
 
 
 def parse(
@@ -41,8 +43,10 @@ def parse(
     if "num_round" not in texts:
         faults.append("num_round is required: how many rounds to train")
     _modernise(given, notes)
+    own = _own_objective(given, faults, notes)
     _default_objective(given, num_classes, notes)
-    hyperparameters = Hyperparameters(given)
+    hyperparameters = Hyperparameters(given, own_objective=own)
+    faults += own_faults()
     faults += [message for check in CHECKS for message in check(hyperparameters)]
     if given.get("device", "cpu") != "cpu" and not cuda:
         faults.append(
@@ -78,6 +82,26 @@ def _modernise(given: dict[str, Any], notes: list[str]) -> None:
     if given.get("objective") == "reg:linear":
         given["objective"] = "reg:squarederror"
         notes.append("objective=reg:linear is now reg:squarederror")
+
+
+def _own_objective(given: dict[str, Any], faults: list[str], notes: list[str]) -> bool:
+    """Return whether custom.objective trains; the job's objective is then that of its link."""
+    objective = given.get("objective")
+    if custom.objective is None:
+        if objective == CUSTOM:
+            faults.append("objective=custom needs a function `objective` in program/custom.py")
+            del given["objective"]
+        return False
+    if objective not in (None, CUSTOM):
+        notes.append(f"objective={objective} is given: that of custom.py is not used")
+        return False
+    if custom.LINK not in OBJECTIVES:
+        faults.append(f"custom.py: LINK={custom.LINK!r} is not an objective of XGBoost")
+        given.pop("objective", None)
+        return False
+    given["objective"] = custom.LINK
+    notes.append(f"the objective is that of custom.py, with the link of {custom.LINK}")
+    return True
 
 
 def _default_objective(given: dict[str, Any], num_classes: int, notes: list[str]) -> None:

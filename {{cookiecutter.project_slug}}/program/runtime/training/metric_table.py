@@ -1,7 +1,7 @@
 """The metrics: which way is better, what objective each needs, and who computes it.
 
-Training, early stopping and the tuning jobs of `deploy` read this one table; it needs the standard
-library only. Sources: https://xgboost.readthedocs.io/en/release_3.2.0/parameter.html and
+Training, early stopping and the tuning jobs of `deploy` read this one table, which ends with the
+metrics of custom.py. Sources: https://xgboost.readthedocs.io/en/release_3.2.0/parameter.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/xgboost-tuning.html
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+import custom
 
 NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
 
@@ -68,6 +70,33 @@ ROWS = (
     Metric("r2", maximised=True, computed_here=True),
 )
 METRICS = {row.name: row for row in ROWS}
+DIRECTIONS = {"minimize": False, "maximize": True}
+
+
+def own_metrics() -> dict[str, Metric]:
+    """Return the metrics of custom.py by name."""
+    return {
+        metric.name: Metric(
+            metric.name,
+            maximised=DIRECTIONS.get(metric.direction, False),
+            computed_here=True,
+        )
+        for metric in custom.metrics
+    }
+
+
+def own_faults() -> list[str]:
+    """Return what is wrong with the metrics of custom.py, a sentence each."""
+    faults = []
+    for name, direction, _ in custom.metrics:
+        where = f"custom.py: the metric {name!r}"
+        if name in METRICS:
+            faults.append(f"{where} has the name of one that exists: give it another")
+        elif not re.fullmatch(r"\w+", name, re.ASCII):
+            faults.append(f"{where} must have a name of letters, digits and underscores")
+        if direction not in DIRECTIONS:
+            faults.append(f"{where} has the direction {direction!r}: write minimize or maximize")
+    return faults
 
 
 def base_name(text: str) -> str:
@@ -75,19 +104,27 @@ def base_name(text: str) -> str:
     return re.split("@|-$", text)[0]
 
 
+def find(text: str) -> Metric | None:
+    """Return the metric that is written as `text`, such as `map@3-`; None where there is none."""
+    name = base_name(text)
+    return METRICS.get(name) or own_metrics().get(name)
+
+
 def maximised(text: str) -> bool:
-    """Return whether a larger value of the metric, such as `map@3-`, is better."""
-    return METRICS[base_name(text)].maximised
+    """Return whether a larger value of the metric is better."""
+    row = find(text)
+    return row is not None and row.maximised
 
 
 def computed_here(text: str) -> bool:
-    """Return whether metrics.py computes the metric, not XGBoost."""
-    return METRICS[base_name(text)].computed_here
+    """Return whether metrics.py computes the metric, or custom.py, not XGBoost."""
+    row = find(text)
+    return row is not None and row.computed_here
 
 
 def fault_of(text: str) -> str:
     """Return what is wrong with how a metric is written, as the end of a sentence, or nothing."""
-    row = METRICS.get(base_name(text))
+    row = find(text)
     if row is None:
         return "is not a metric"
     suffix = text.removeprefix(row.name)

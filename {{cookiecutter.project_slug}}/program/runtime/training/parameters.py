@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import custom
 from runtime.parsers import Parser, flag, integer, matching, names, number, numbers, one_of, plain
 from runtime.training import constraints
 from runtime.training.metric_table import computed_here
@@ -25,6 +26,9 @@ OBJECTIVES = _words(
     "binary:hinge multi:softmax multi:softprob count:poisson rank:pairwise rank:ndcg rank:map "
     "survival:cox survival:aft"
 )
+
+
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,12 @@ TABLE = (
     )
     + _rows(
         "learning",
-        ("objective", one_of(*OBJECTIVES), "from num_classes", "loss that training minimises"),
+        (
+            "objective",
+            one_of(*OBJECTIVES, CUSTOM),
+            "from num_classes",
+            "loss that training minimises; custom: that of program/custom.py",
+        ),
         ("num_class", integer(2), None, "classes of a multi: objective"),
         ("base_score", number(), None, "first prediction; default: estimated"),
         ("eval_metric", names(), "of the objective", "metrics, printed every round"),
@@ -205,6 +214,7 @@ class Hyperparameters:
 
     given: dict[str, Any]
     constraints: dict[str, str] = field(default_factory=dict)  # by column number, once known
+    own_objective: bool = False  # custom.objective; `objective` is then that of its link
 
     def __getitem__(self, name: str) -> Any:
         """Return the given value, or the table's default."""
@@ -220,9 +230,10 @@ class Hyperparameters:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics asked for; the one that a tuning job reads comes last."""
+        """The metrics asked for, or all of custom.py; the one that a tuning job reads is last."""
         tuned = (self.given.get("_tuning_objective_metric") or "").split(":")[-1]
-        asked = [name for name in self.given.get("eval_metric", []) if name != tuned]
+        default = [metric.name for metric in custom.metrics]
+        asked = [name for name in self.given.get("eval_metric", default) if name != tuned]
         names = dict.fromkeys([*asked, tuned] if tuned else asked)
         power = f"@{self['tweedie_variance_power']:g}"  # XGBoost refuses this metric without it
         return [name + power * (name == "tweedie-nloglik") for name in names]

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import xgboost
 
+import custom
 import features
 import settings
 from runtime.formats.table import Table
-from runtime.job import resources
+from runtime.job import artifact, resources
 from runtime.job.description import Job, read_job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
@@ -185,6 +186,7 @@ def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, 
         crc = zlib.crc32(np.ascontiguousarray(table.labels).data) if table.labels is not None else 0
         values[f"data of {name}"] = f"{table.features.shape}, labels {crc:08x}"
     values |= {"features": features.VERSION, "fitted": tables["train"].fitted}
+    values |= {"custom.py": artifact.source_digest(custom)}
     return values | {"xgboost": xgboost.__version__}
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
+import custom
 import features
 from runtime.formats.media import resolve
 from runtime.formats.table import Table
@@ -95,6 +96,7 @@ def save_manifest(context: Context, engine: str | None, scores: dict[str, float]
         index_base=context.index_base,
         missing=context.chosen["missing"],
         features_version=features.VERSION,
+        custom_version=artifact.source_digest(custom),
         fitted_features=context.fitted,
         engine=engine,
         hyperparameters=context.chosen.given,
