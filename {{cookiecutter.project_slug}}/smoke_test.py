@@ -91,7 +91,7 @@ def wait_for_ping(backend: Backend, port: int) -> str:
 
 
 def scores(content_type: str, body: bytes) -> list[Any]:
-    """Return the scores of an answer, one a row, each a number or a list of numbers."""
+    """Return the scores of an answer, one per row, each a number or a list of numbers."""
     if content_type == "application/json":
         return [row["score"] for row in json.loads(body)["predictions"]]
     rows = [[float(cell) for cell in line.split(b",")] for line in body.split(b"\n") if line]

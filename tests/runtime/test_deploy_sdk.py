@@ -22,7 +22,7 @@ COMPOSE = [["docker-compose", "version"], ["docker", "compose", "version"]]
 
 
 def has_compose() -> bool:
-    """Tell whether Docker Compose is there, which the SDK starts containers with."""
+    """Return whether Docker Compose is there, which the SDK starts containers with."""
     found = [words for words in COMPOSE if shutil.which(words[0])]
     return any(subprocess.run(words, capture_output=True).returncode == 0 for words in found)
 

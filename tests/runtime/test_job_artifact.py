@@ -53,5 +53,5 @@ def test_a_newer_schema_is_refused_with_the_way_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": "x"}', '{"schema_version": null}'])
 def test_what_is_no_manifest_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / artifact.MANIFEST_FILE).write_text(text)
-    with pytest.raises(UserError, match=r"manifest\.json is no manifest"):
+    with pytest.raises(UserError, match=r"manifest\.json is not a valid manifest"):
         read_manifest(tmp_path)

@@ -1,4 +1,4 @@
-"""Settings: environment variables over defaults, and messages that say how to mend a bad one."""
+"""Settings: environment variables over defaults, and messages that say how to fix a bad one."""
 
 from __future__ import annotations
 

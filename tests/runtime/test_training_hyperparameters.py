@@ -1,4 +1,4 @@
-"""Hyperparameters: text to checked values, every fault at once, with the way to mend it."""
+"""Hyperparameters: text to checked values, every fault at once, with the way to fix it."""
 
 from __future__ import annotations
 

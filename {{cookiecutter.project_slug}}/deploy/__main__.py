@@ -29,7 +29,7 @@ COMMANDS = {
     "destroy": "remove everything that this program made",
 }
 
-MENDS = {  # what the error's class or code holds: the command that mends it
+REMEDIES = {  # what the error's class or code holds: the command that fixes it
     "Credentials": "aws configure sso",
     "ProfileNotFound": "aws configure list-profiles",
     "Expired|SSO|Token": "aws sso login",
@@ -97,10 +97,10 @@ def run(aws: Aws, given: argparse.Namespace) -> int:
 
 
 def explain(problem: Exception) -> str:
-    """Return one line for a failure: what happened, and the command that mends it."""
+    """Return one line for a failure: what happened, and the command that fixes it."""
     text = " ".join(str(problem).split())
     kind = " ".join([type(problem).__name__, *re.findall(r"\((\w+)\) when calling", text)])
-    found = next((mend for pattern, mend in MENDS.items() if re.search(pattern, kind)), "")
+    found = next((fix for pattern, fix in REMEDIES.items() if re.search(pattern, kind)), "")
     return f"{text}; run: {found}" if found else text
 
 

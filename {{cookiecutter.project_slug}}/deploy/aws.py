@@ -173,9 +173,9 @@ class Aws:
         return "foreign" if any(self.pages("s3", "list_objects_v2", Bucket=bucket)) else "new"
 
     def made(self, arn: str) -> bool:
-        """Tell whether a resource of SageMaker is this project's, by its tags."""
+        """Return whether a resource of SageMaker is this project's, by its tags."""
         return self.ours(list(self.pages("sagemaker", "list_tags", ResourceArn=arn)))
 
     def ours(self, tags: list[dict[str, str]]) -> bool:
-        """Tell whether `tags` hold all of this project's."""
+        """Return whether `tags` hold all of this project's."""
         return all(tag in tags for tag in self.settings.tags)

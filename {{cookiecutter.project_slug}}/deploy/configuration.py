@@ -30,7 +30,7 @@ MEDIA_TYPES = {
 
 
 class DeployError(Exception):
-    """A fault that the user can mend. The message says what, and which command mends it."""
+    """A fault that the user can fix. The message says what, and which command fixes it."""
 
 
 def option(default: Any, help: str) -> Any:

@@ -122,7 +122,7 @@ def scalable_target(aws: Aws) -> Document | None:
 
 
 def _scale(aws: Aws, *, off: bool) -> None:
-    """Bring target tracking to what the settings say: requests an instance, or the backlog."""
+    """Bring target tracking to what the settings say: requests per instance, or the backlog."""
     settings, target, found = aws.settings, requests.scalable(aws.settings), scalable_target(aws)
     if off:
         if found:

@@ -119,7 +119,7 @@ def show(found: list[Resource]) -> None:
 
 
 def destroy(aws: Aws, *, yes: bool) -> bool:
-    """List what would go, ask unless `yes`, remove it; tell whether that was done."""
+    """List what would go, ask unless `yes`, remove it; return whether that was done."""
     found = resources(aws)
     show(found)
     if not found:

@@ -93,7 +93,7 @@ def write_json(values: Any, labels: Any, names: Names) -> bytes:
 
 
 def write_jsonlines(values: Any, labels: Any, names: Names) -> bytes:
-    """Return one JSON object a line, with its label when there is one."""
+    """Return one JSON object per line, with its label when there is one."""
     lines = []
     for number, row in enumerate(values):
         label = {} if labels is None else {"label": float(labels[number])}

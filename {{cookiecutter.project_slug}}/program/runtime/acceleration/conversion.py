@@ -61,7 +61,7 @@ def _regressor(trees: list[Tree], base: float, num_features: int) -> Any:
 
 
 def _classifier(groups: list[list[Tree]], bases: list[float], num_features: int) -> Any:
-    """Return the model of all classes' probabilities: one call instead of one a class.
+    """Return the model of all classes' probabilities: one call instead of one per class.
 
     oneDAL takes the n-th tree for class n modulo the number of classes, whatever label it is
     given; the label only says where the tree is stored, one class's share after the other.

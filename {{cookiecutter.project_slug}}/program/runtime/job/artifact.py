@@ -59,7 +59,7 @@ def source_digest(module: ModuleType) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a model folder; all defaults when there is none.
 
-    Raises UserError when the file is no manifest or was written by a newer schema.
+    Raises UserError when the file is not a valid manifest or was written by a newer schema.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
@@ -68,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
         document = json.loads(path.read_text(encoding="utf-8"))
         version = int(document.get("schema_version", 0))
     except (ValueError, AttributeError, TypeError) as problem:
-        raise UserError(f"{path} is no manifest: {problem}") from None
+        raise UserError(f"{path} is not a valid manifest: {problem}") from None
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema {version}; this image reads up to {SCHEMA_VERSION}: "

@@ -17,7 +17,7 @@ class ContainerError(Exception):
 
 
 class UserError(ContainerError):
-    """Input that the user can mend: data, hyperparameters, configuration."""
+    """Input that the user can fix: data, hyperparameters, configuration."""
 
     exit_code = 1
 

@@ -30,7 +30,7 @@ class Paths:
 
     @property
     def data(self) -> Path:
-        """Folder with one sub-folder a channel."""
+        """Folder with one sub-folder per channel."""
         return self.base / "input" / "data"
 
     @property

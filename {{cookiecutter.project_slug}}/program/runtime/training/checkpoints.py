@@ -1,4 +1,4 @@
-"""Checkpoints: one file a round, complete or absent, found again at restart.
+"""Checkpoints: one file per round, complete or absent, found again at restart.
 
 A file is a line of JSON (round, history of metrics, fingerprint, SHA-256 of the model) and then
 the model's bytes. It appears under its name by an atomic rename, because the platform uploads the
