@@ -78,7 +78,11 @@ def fault(value: Any) -> str:
 def cells_of(number: int, row: Any, names: list[str] | None) -> tuple[list[Any], list[Event]]:
     """Return a row's values in the model's order, and what is wrong with them."""
     if isinstance(row, dict) and names:
-        unknown = [{"feature": key, "message": "is not a feature of the model"} for key in row if key not in names]
+        unknown = [
+            {"feature": key, "message": "is not a feature of the model"}
+            for key in row
+            if key not in names
+        ]
         found = {name: row.get(name) for name in names}
         errors = unknown + [
             {"feature": k, "message": fault(v)} for k, v in found.items() if fault(v)

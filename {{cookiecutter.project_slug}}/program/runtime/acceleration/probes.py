@@ -81,7 +81,7 @@ def _codes(document: Document) -> dict[int, Floats]:
 
 
 def _with_categories(document: Document, rows: Floats, random: np.random.Generator) -> Floats:
-    """Return rows that hold every code of every categorical feature, and values that are not codes."""
+    """Return rows with every code of every categorical feature, and values that are not codes."""
     codes = _codes(document)
     pools = {
         feature: np.concatenate([known, known[-1:] + 1, known[:1] + np.float32(0.5), NO_CODES])
