@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 TREE := {{cookiecutter.project_slug}}
-# Two processes: what servers wait for leaves a CPU to the other. No two files share a port.
+# Two processes: while one waits for a server the other computes. Modules share their servers, and
+# one of them the port of XGBoost's tracker, so the runtime's tests are dealt out by file.
 PARALLEL := -n 2 --dist loadgroup
+BY_FILE := -n 2 --dist loadfile
 # Of an environment with all that a project needs, made once under build/.
 PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
 
-.PHONY: help demo test test-fast test-runtime test-rendered test-container lint readme manifest clean
+.PHONY: help demo test test-fast test-runtime test-servers test-rendered test-container test-bare lint readme manifest clean
 .SILENT:
 
 help:  ## show what there is to run
@@ -25,13 +27,19 @@ test-fast: $(VENV)/ready  ## the template alone: seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not container and not rendered"
 
 test-runtime: $(VENV)/ready  ## the program of every project, unrendered; ARGS="test_settings.py"
-	python=$(PROJECT_PYTHON) && cd tests/runtime && "$$python" -m pytest $(PARALLEL) -rs $(ARGS)
+	python=$(PROJECT_PYTHON) && cd tests/runtime && "$$python" -m pytest $(BY_FILE) $(ARGS)
+
+test-servers: $(VENV)/ready  ## of the runtime, what starts servers, behind nginx
+	REQUIRE_NGINX=1 $(MAKE) --no-print-directory test-runtime ARGS="$$(cd tests/runtime && echo test_serv*.py test_acceleration_forks.py)"
 
 test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and validation
 	$(BIN)/python -m pytest $(PARALLEL) -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
 	$(BIN)/python -m pytest $(PARALLEL) -m container
+
+test-bare:  ## README's commands in a container with Python, make and git alone
+	.ci/bare
 
 lint: $(VENV)/ready  ## style and types; check, never change
 	$(BIN)/ruff check -q .

@@ -72,13 +72,14 @@ def test_a_container_trains_and_serves(
     template: Path, tmp_path: Path, base: str, count: str, input_format: str
 ) -> None:
     need_image(base)
+    slug = f"tests-{base}-{count}-{input_format}"  # names the image: these run side by side
     answers = (f"num_classes={count}", f"input_format={input_format}", f"base_image={base}")
-    done = run_cookiecutter(
-        template, tmp_path / "out", "--keep-project-on-failure", *answers, "validate=docker"
-    )
+    arguments = ("--keep-project-on-failure", f"project_slug={slug}", *answers, "validate=docker")
+    done = run_cookiecutter(template, tmp_path / "out", *arguments)
+    run_docker("image", "rm", "-f", f"{slug}:latest")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "NOT VALIDATED" not in done.stdout
-    assert (tmp_path / "out" / DEFAULT_SLUG / "smoke-test.log").is_file()
+    assert (tmp_path / "out" / slug / "smoke-test.log").is_file()
 
 
 def with_absent_base(template: Path, target: Path) -> Path:
@@ -155,15 +156,14 @@ def test_lost_modes_and_crlf_in_a_checkout_of_the_project_do_not_reach_the_image
 def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A project with the default answers, and the tag of its image."""
     need_image(DEFAULT_BASE)
-    project, tag = (
-        render(template, tmp_path_factory.mktemp("built") / "out"),
-        "template-tests:built",
-    )
+    project = render(template, tmp_path_factory.mktemp("built") / "out")
+    tag = f"template-tests:built-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
     build(project, tag)
     yield project, tag
     run_docker("image", "rm", "-f", tag)
 
 
+@pytest.mark.xdist_group("suites")  # two at a time would wait for each other's CPUs
 @pytest.mark.parametrize(("suite", "variables"), SUITES)
 def test_a_suite_of_the_runtime_holds_against_a_container(
     template: Path,
