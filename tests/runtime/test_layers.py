@@ -6,11 +6,12 @@ import ast
 
 from locations import PROGRAM
 
-BOTTOM = {"runtime.parsers", "settings", "features", "runtime.job"}
+BOTTOM = {"runtime.parsers", "settings", "features", "custom", "runtime.job"}
 BELOW: dict[str, set[str]] = {
     "runtime.parsers": set(),
     "settings": {"runtime.parsers"},
     "features": set(),
+    "custom": set(),
     "runtime.job": {"settings"},
     "runtime.formats": BOTTOM,
     "runtime.acceleration": {*BOTTOM, "runtime.formats"},
