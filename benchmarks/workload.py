@@ -9,6 +9,7 @@ import xgboost
 from numpy.typing import NDArray
 
 FEATURES = 28
+TREES = 300
 SEED = 7
 
 
@@ -25,11 +26,11 @@ def table(rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return values, (noisy > 0.5).astype(np.float32)
 
 
-def train_model(path: Path, trees: int = 300, depth: int = 6) -> xgboost.Booster:
-    """Train a binary classifier on generated data and save it to `path` (UBJSON)."""
+def train_model(path: Path, trees: int | None = None, depth: int = 6) -> xgboost.Booster:
+    """Train a binary classifier on generated data, of TREES trees by default; save it to `path`."""
     values, labels = table(20_000)
     parameters = {"objective": "binary:logistic", "max_depth": depth, "tree_method": "hist"}
-    booster = xgboost.train(parameters, xgboost.QuantileDMatrix(values, labels), trees)
+    booster = xgboost.train(parameters, xgboost.QuantileDMatrix(values, labels), trees or TREES)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(booster.save_raw("ubj"))
     return booster

@@ -5,6 +5,7 @@ The unrendered tree, types and the runtime have layers of their own: make lint, 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from rendering import (
     DEFAULT_SLUG,
+    PROJECT,
     WINDOWS,
     files_of,
     render,
@@ -81,10 +83,16 @@ def path_without_docker(folder: Path) -> str:
 
 
 def test_a_project_is_validated_in_a_virtual_environment_where_docker_is_absent(
-    template: Path, tmp_path: Path
+    template: Path, project_python: Path, tmp_path: Path
 ) -> None:
+    """With the packages there already; make demo installs them into an empty environment."""
+    venv = tmp_path / "out" / DEFAULT_SLUG / ".venv"
+    venv.parent.mkdir(parents=True)
+    venv.symlink_to(project_python.parents[1])
+    lock = (template / PROJECT / "requirements.txt").read_bytes()
+    (venv / "smoke-test.stamp").write_text(hashlib.sha256(lock).hexdigest())
     environment = {"PATH": path_without_docker(tmp_path / "bin")}
-    arguments = ("validate=auto", "input_format=jsonlines")
+    arguments = ("validate=auto", "input_format=jsonlines", "--overwrite-if-exists")
     done = run_cookiecutter(template, tmp_path / "out", *arguments, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     why = "the image, because docker is not on PATH (the programs were, in a virtual environment)"

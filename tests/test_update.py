@@ -16,6 +16,7 @@ from conftest import unavailable
 from rendering import DEFAULT_SLUG, PROJECT, WINDOWS, user_config
 
 pytestmark = pytest.mark.skipif(WINDOWS, reason="the paths of clones differ there")
+THRESHOLD = "THRESHOLD: float | None = None\n"
 RATIO = "    rows = np.column_stack([rows, rows[:, :1] / rows[:, 1:2]])\n"
 RETURN = "    return rows, names\n"
 SETTING = '        "ACCELERATION",\n        "auto",\n'
@@ -89,22 +90,28 @@ def test_an_update_merges_and_conflicts_in_nothing_that_is_the_owners(
     features = project / "program/features.py"
     edit(features, RETURN, RATIO + RETURN)
     edit(project / "program/settings.py", SETTING, SETTING.replace("auto", "off"))
-    (project / "tests/test_features.py").write_text("def test_ours() -> None: ...\n")
+    custom = project / "program/custom.py"
+    edit(custom, THRESHOLD, THRESHOLD.replace("= None", "= 0.3"))
+    for name in ("features", "custom"):
+        (project / f"tests/test_{name}.py").write_text("def test_ours() -> None: ...\n")
     edit(project / RUNTIME_FILE, RUNTIME_LINE, RUNTIME_LINE.replace("The", "Our"))
     commit(project, "Make it ours")
-    ours = features.read_bytes()
+    ours = {path: path.read_bytes() for path in (features, custom)}
 
     tree = tmp_path / "template" / PROJECT
     edit(tree / "program/features.py", RETURN, "    # theirs\n" + RETURN)
+    edit(tree / "program/custom.py", THRESHOLD, THRESHOLD.replace("= None", "= 0.7"))
     edit(tree / "program/settings.py", NEXT_SETTING, NEXT_SETTING.replace("INFO", "WARNING"))
-    (tree / "tests/test_features.py").write_text("def test_theirs() -> None: ...\n")
+    for name in ("features", "custom"):
+        (tree / f"tests/test_{name}.py").write_text("def test_theirs() -> None: ...\n")
     edit(tree / RUNTIME_FILE, RUNTIME_LINE, RUNTIME_LINE.replace("The", "Their"))
     (tree / "program/runtime/added.py").write_text('"""New in the second version."""\n')
     commit(tmp_path / "template", "second version")
 
     said = cruft(project, "update", "--skip-apply-ask")
-    assert features.read_bytes() == ours
-    assert "test_ours" in (project / "tests/test_features.py").read_text()
+    assert {path: path.read_bytes() for path in ours} == ours
+    for name in ("features", "custom"):
+        assert "test_ours" in (project / f"tests/test_{name}.py").read_text()
     settings = (project / "program/settings.py").read_text()
     assert SETTING.replace("auto", "off") in settings
     assert NEXT_SETTING.replace("INFO", "WARNING") in settings

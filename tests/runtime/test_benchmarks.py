@@ -69,6 +69,7 @@ def test_a_server_that_does_not_start_is_reported_with_its_last_lines(tmp_path: 
 def test_serving_is_measured_against_xgboost_and_the_floor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(workload, "TREES", 20)
     monkeypatch.setattr(serving, "ROWS", (1,))
     monkeypatch.setattr(serving, "CLIENTS", (1,))
     results = serving.run(tmp_path, turns=1, seconds=1)
@@ -126,6 +127,7 @@ def test_python_s_own_client_posts_the_body_and_counts_answers(
 def test_steps_are_measured_on_bodies_that_decode_to_one_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(workload, "TREES", 20)
     monkeypatch.setattr(steps, "ROWS", (3,))
     monkeypatch.setattr(steps, "SECONDS", 0.001)
     rows = workload.table(3)[0]

@@ -228,7 +228,7 @@ def test_memory_returns_after_unloading(launch, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     server = launch(tmp_path, SAGEMAKER_MULTI_MODEL="true")
     large = save(train("reg:squarederror", rounds=400, max_depth=8), tmp_path / "large")
-    names = [str(number) for number in range(8)]
+    names = [str(number) for number in range(6)]
 
     def life() -> tuple[int, int]:
         for name in names:
@@ -241,6 +241,6 @@ def test_memory_returns_after_unloading(launch, tmp_path: Path) -> None:
         return full, server.memory()
 
     full, first = life()
-    again = [life()[1] for _ in range(3)]
+    again = [life()[1] for _ in range(2)]
     assert max(again) < first * 1.05
     assert max(again) < full * 0.8

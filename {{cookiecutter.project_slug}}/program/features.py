@@ -46,7 +46,8 @@ def transform(
     `rows` is float32 [rows, columns], C-contiguous, NaN where a cell is missing; `names` are the
     column names, or None when the data has none; `fitted` is what `fit` learned, or None. Work on
     whole columns, keep the number and the order of rows, and keep no state between calls. Example:
-    append the ratio of two columns with `np.column_stack([rows, rows[:, 0] / rows[:, 1]])`.
+    append the ratio of two columns with `np.column_stack([rows, rows[:, 0] / rows[:, 1]])`, and its
+    name with `names and (*names, "ratio")`.
     """
     if fitted:
         arrays = {key: np.array(value, np.float32) for key, value in fitted.items()}  # None: NaN
