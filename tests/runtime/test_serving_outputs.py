@@ -357,3 +357,15 @@ def test_each_step_can_be_replaced_when_a_model_is_loaded(booster, opt_ml: Path)
             ("encode", ("outputs", "a/b")),
         ]
         seen.clear()
+
+
+def test_contributions_of_vector_leaves_are_null_since_xgboost_has_none(opt_ml: Path) -> None:
+    labels = np.column_stack([np.nan_to_num(ROWS[:, 0]), np.nan_to_num(ROWS[:, 1])])
+    parameters = {"multi_strategy": "multi_output_tree", "tree_method": "hist", "nthread": 1}
+    trained = xgboost.train(parameters, xgboost.DMatrix(ROWS, labels), 3)
+    save(trained, opt_ml / "model")
+    body = post(serve(opt_ml, "contributions", "predicted_score"))
+    assert column(body, "contributions") == [None] * len(ROWS)
+    np.testing.assert_allclose(
+        column(body, "predicted_score"), trained.predict(xgboost.DMatrix(ROWS)), rtol=1e-5
+    )

@@ -10,7 +10,12 @@ Nothing here imports xgboost or daal4py at import time, so that `single_thread` 
 
 from runtime.acceleration.boosters import ForeignFileError, ModelFileError, load_booster
 from runtime.acceleration.choose import AccelerationError, Choice, choose
-from runtime.acceleration.engines import Engine, after_fork, single_thread
+from runtime.acceleration.engines import (
+    Engine,
+    NoContributionsError,
+    after_fork,
+    single_thread,
+)
 from runtime.acceleration.shadow import ShadowChecker
 
 __all__ = [
@@ -19,6 +24,7 @@ __all__ = [
     "Engine",
     "ForeignFileError",
     "ModelFileError",
+    "NoContributionsError",
     "ShadowChecker",
     "after_fork",
     "choose",

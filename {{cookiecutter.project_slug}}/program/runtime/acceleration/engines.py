@@ -48,8 +48,15 @@ class Engine(Protocol):
         ...
 
     def contributions(self, rows: Floats) -> Floats:
-        """Return SHAP values, the bias last: [rows, features + 1] or [rows, groups, ...]."""
+        """Return SHAP values, the bias last: [rows, features + 1] or [rows, groups, ...].
+
+        Raises NoContributionsError.
+        """
         ...
+
+
+class NoContributionsError(Exception):
+    """XGBoost has no SHAP values for this kind of model, such as one of vector leaves."""
 
 
 class XGBoostEngine:
@@ -78,8 +85,13 @@ class XGBoostEngine:
         return self._run(rows, "margin")
 
     def contributions(self, rows: Floats) -> Floats:
+        import xgboost
+
         matrix = self._matrix(checked(rows, self))
-        values = self.booster.predict(matrix, pred_contribs=True, validate_features=False)
+        try:
+            values = self.booster.predict(matrix, pred_contribs=True, validate_features=False)
+        except xgboost.core.XGBoostError as error:
+            raise NoContributionsError(str(error).partition("\n")[0]) from None
         groups = () if self.num_groups == 1 else (self.num_groups,)
         return np.asarray(values, np.float32).reshape(len(rows), *groups, self.num_features + 1)
 

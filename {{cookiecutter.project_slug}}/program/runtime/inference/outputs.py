@@ -8,14 +8,18 @@ multi:softmax, whose prediction is only a label, raw scores are the margins of t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.acceleration import NoContributionsError
 from runtime.formats import Column, Columns
 from runtime.inference.models import Predictions
+
+log = logging.getLogger(__name__)
 
 THRESHOLDS = {
     "binary:logistic": 0.5,
@@ -103,8 +107,15 @@ def predicted_score(predictions: Predictions) -> Column | None:
 
 
 def contributions(predictions: Predictions) -> Column | None:
-    """SHAP values: one number per feature and the bias; with several classes, class after class."""
-    shares: NDArray[np.float32] = predictions.contributions
+    """SHAP values: one number per feature and the bias; with several classes, class after class.
+
+    None where XGBoost has none for this kind of model.
+    """
+    try:
+        shares: NDArray[np.float32] = predictions.contributions
+    except NoContributionsError as error:
+        log.warning("contributions are answered with null: %s", error)
+        return None
     return shares.reshape(len(shares), -1)
 
 
