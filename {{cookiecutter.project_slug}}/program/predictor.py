@@ -20,7 +20,7 @@ from flask import Flask, request
 import settings as configuration
 from runtime import acceleration
 from runtime.formats.libsvm import index_rule
-from runtime.inference import invocation, loading
+from runtime.inference import invocation, loading, programs
 from runtime.inference.errors import NoModelError, Response, StartError, UnknownModelError
 from runtime.inference.invocation import ServedModel
 from runtime.inference.loading import ModelFolder
@@ -85,11 +85,14 @@ class ScoringService:
         self.model: ServedModel | None = None
         self.store: ModelStore | None = None
         self.failure = ""
+        self.program: programs.Program | None = None
         invocation.check(settings)
         if settings.multi_model:
+            self.program = programs.bring(settings, paths)
             self.store = ModelStore(run / "models" if run else paths.models, settings, self.load)
             return
         try:
+            self.program = programs.bring(settings, paths)
             self.model = self.load(paths.model)
         except (acceleration.ModelFileError, UserError, OSError) as error:
             # A reason to answer 503 with, not for a process that dies again and again.
@@ -98,6 +101,8 @@ class ScoringService:
 
     def load(self, folder: Path) -> ServedModel:
         """Load a model folder, and choose the steps of its requests: decode, predict, encode."""
+        if self.program:
+            return self.program.serve(folder, load_model)
         return invocation.steps_of(load_model(folder, self.settings), self.settings)
 
     def get_model(self, name: str | None = None) -> ServedModel:

@@ -93,6 +93,18 @@ class Settings:
         one_of("auto", "never"),
         "auto: run the program that a job or SAGEMAKER_PROGRAM names; never: refuse it",
     )
+    program: str = setting(
+        "SAGEMAKER_PROGRAM",
+        "",
+        plain,
+        "program whose functions serve, or that trains: framework mode",
+    )
+    submit_directory: str = setting(
+        "SAGEMAKER_SUBMIT_DIRECTORY",
+        "",
+        plain,
+        "its folder or archive when serving; empty: code/ of the model, or /opt/ml/code",
+    )
     shadow_rate: float = setting(
         "SHADOW_RATE",
         "0",

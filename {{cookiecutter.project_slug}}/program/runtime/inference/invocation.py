@@ -7,7 +7,7 @@ request. What replaces one of them for every request of a model makes another `S
     decode    body, Content-Type -> data        here the Rows of the model's columns
     predict   data -> predictions               here a float array, or Predictions
     select    predictions -> outputs            here what formats.encode can write
-    encode    outputs, Accept -> body, media type
+    encode    outputs, Accept -> body, media type   or a whole Response
 
 No step knows of HTTP. One that raises a FormatError is answered with that error's status.
 """
@@ -38,7 +38,7 @@ from runtime.formats.media import parse_media_type
 from runtime.inference import outputs, spread
 from runtime.inference.body import read_body
 from runtime.inference.errors import Response, status_of
-from runtime.inference.models import Model, Predictions
+from runtime.inference.models import Model, OwnModel, Predictions
 from settings import OUTPUT_KEYS, SettingError, Settings
 
 EMPTY = Response(204)
@@ -50,11 +50,11 @@ log = logging.getLogger(__name__)
 class ServedModel:
     """A model, and the steps of every request to it."""
 
-    model: Model
+    model: Model | OwnModel
     decode: Callable[[bytes, str | None], Any]
     predict: Callable[[Any], Any]
     select: Callable[[Any], Any]
-    encode: Callable[[Any, str | None], tuple[bytes, str]]
+    encode: Callable[[Any, str | None], tuple[bytes, str] | Response]
     headers: tuple[tuple[str, str], ...]  # of every prediction
     count: Callable[[Any], int]  # the rows of what `decode` returned; none is answered with 204
 
@@ -105,8 +105,11 @@ def answer(served: ServedModel, environ: Mapping[str, Any], limit: int, trace: T
     selected = served.select(served.predict(data))
     predicted = perf_counter()
     trace.predict = predicted - decoded
-    text, media_type = served.encode(selected, environ.get("HTTP_ACCEPT"))
+    written = served.encode(selected, environ.get("HTTP_ACCEPT"))
     trace.encode = perf_counter() - predicted
+    if isinstance(written, Response):
+        return written
+    text, media_type = written
     return Response(200, text, media_type, served.headers)
 
 

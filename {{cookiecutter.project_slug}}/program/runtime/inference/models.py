@@ -188,6 +188,27 @@ class Model:
         return "" if finite else "the self-test gave a prediction that is not finite"
 
 
+class OwnModel:
+    """What a program loaded itself: nothing is known of it but that its model_fn succeeded."""
+
+    engines: tuple[acceleration.Engine, ...] = ()
+    shadows: tuple[acceleration.ShadowChecker | None, ...] = ()
+    engine_name = "program"
+    headers: tuple[tuple[str, str], ...] = (("X-Model-Engine", engine_name),)
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # a program's functions need not know of threads
+
+    def alone(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of the program while no other thread does."""
+        with self.lock:
+            return function(*arguments)
+
+    def self_test(self) -> str:
+        """Return the empty string: only the program could tell more."""
+        return ""
+
+
 class Predictions:
     """What can be asked of a model for the rows of one request, computed when first asked for."""
 

@@ -37,7 +37,7 @@ from prometheus_client import (
 from runtime.formats.errors import printable
 from runtime.inference.errors import Response
 from runtime.inference.invocation import Trace
-from runtime.inference.models import Model
+from runtime.inference.models import Model, OwnModel
 from settings import PROJECT, Settings
 
 STEPS = ("decode", "predict", "encode")
@@ -118,7 +118,7 @@ class Monitor:
                 SECONDS.labels(step).inc(getattr(found, step))
             LATENCY.add(found.buckets, found.decode + found.predict + found.encode)
 
-    def observe(self, models: int, model: Model | None) -> None:
+    def observe(self, models: int, model: Model | OwnModel | None) -> None:
         """Record how many models this worker answers for, and how its only one does."""
         MODELS.set(models)
         if model is None:
