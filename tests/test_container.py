@@ -39,6 +39,7 @@ SUITES = [
     pytest.param("test_serving_models.py", {}, id="several models"),
     pytest.param("test_serving_life.py", {}, id="life"),
     pytest.param("test_serving_fuzz.py", {"FUZZ_REQUESTS": "6000"}, id="fuzz"),
+    pytest.param("test_differential.py", {}, id="the built-in algorithm"),
     pytest.param("test_training_hosts.py", {}, id="several hosts"),
     pytest.param("test_deploy_pipeline.py", {}, id="pipeline"),
     pytest.param("test_deploy_lambda.py", {}, id="the Lambda client"),

@@ -56,6 +56,8 @@ BAD = {
     "lambda": ["-1"],
     "rate_drop": ["2"],
     "sketch_eps": ["0"],
+    "predictor": ["fast"],
+    "updater": ["prune", "sync"],
 }
 
 

@@ -54,6 +54,9 @@ def _check_booster(chosen: Hyperparameters) -> list[str]:
         faults.append(f"updater={','.join(wrong)} cannot be used here; these can: {allowed}")
     if len(TREE_GROWERS & set(updaters)) > 1 or (kind == "gblinear" and len(updaters) > 1):
         faults.append(f"updater={','.join(updaters)} names more than one that builds the model")
+    if kind == "default" and not wrong and updaters and not TREE_GROWERS & set(updaters):
+        growers = ", ".join(sorted(TREE_GROWERS))
+        faults.append(f"updater={','.join(updaters)} grows no tree: add one of {growers}")
     if booster == "gblinear" and "early_stopping_rounds" in chosen.given:
         faults.append("early_stopping_rounds cannot take a linear model back to its best round")
     if chosen["process_type"] == "update":

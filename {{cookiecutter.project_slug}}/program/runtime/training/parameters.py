@@ -192,7 +192,7 @@ TABLE = (
     + _rows(
         "ignored",
         ("sketch_eps", INSIDE, None, "use max_bin"),
-        ("predictor", plain, None, "use device"),
+        ("predictor", one_of("auto", "cpu_predictor", "gpu_predictor"), None, "use device"),
         ("dsplit", one_of("row", "col"), None, "rows are split by host"),
         ("lambda_bias", UNIT, None, "gone since XGBoost 1.0"),
         ("single_precision_histogram", flag, None, "gone since XGBoost 1.6"),
