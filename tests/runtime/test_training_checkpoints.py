@@ -6,10 +6,15 @@ import random
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from runtime.formats.table import Table
+from runtime.training.checkpoints import digest_of
+from runtime.training.external import sparsify
 from training_job import Job, simple_job
 
 FAMILIES = {
@@ -74,12 +79,35 @@ def test_a_checkpoint_of_other_parameters_is_refused_with_the_difference(tmp_pat
     assert "verbosity" not in job.failure
 
 
-def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
-    job = checkpointed(tmp_path)
-    job.run()
-    job.put("train", "more.csv", "1,2,3,4,5,6,7\n")
-    assert job.run().code == 1
+@pytest.mark.parametrize("external_memory", ["false", "true"])
+@pytest.mark.parametrize("kind", ["text/csv", "text/libsvm"])
+def test_a_checkpoint_of_other_data_is_refused(
+    tmp_path: Path, external_memory: str, kind: str
+) -> None:
+    """The labels and the shape are the same: one cell is another."""
+    job = checkpointed(tmp_path, num_round="9", external_memory=external_memory)
+    text = "".join(f"{n % 2},{n},2\n" for n in range(40))
+    for other, code in ((text, 0), (text, 0), (text.replace("1,7,2", "1,7,3"), 1)):
+        lines = other
+        if kind == "text/libsvm":
+            lines = "".join("{} 0:{} 1:{}\n".format(*x.split(",")) for x in other.splitlines())
+        for channel in ("train", "validation"):
+            job.put(channel, "part.csv", lines, ContentType=kind)
+        assert job.run().code == code
     assert "data of train" in job.failure
+
+
+@pytest.mark.parametrize("part", ["features", "labels", "weights", "query_ids", "names"])
+def test_the_digest_covers_every_part_of_a_table(part: str) -> None:
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    column = np.arange(4, dtype=np.float32)
+    table = Table(rows, column, column, column.astype(np.int64), ("a", "b", "c"))
+    other = ("a", "b", "d") if part == "names" else getattr(table, part).copy()
+    if part != "names":
+        other[(-1,) * other.ndim] += 1
+    assert digest_of(replace(table, **{part: other})) != digest_of(table)
+    sparse = replace(table, features=sparsify(rows))
+    assert digest_of(sparse) != digest_of(replace(sparse, features=sparsify(rows + 1)))
 
 
 def started(job: Job, after: int) -> subprocess.Popen[str]:

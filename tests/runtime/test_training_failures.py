@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from xgboost.core import XGBoostError
 
 from locations import PROGRAM
 from runtime.job.failures import AlgorithmError, PlatformError, UserError
+from runtime.training import report, results
 from runtime.training.ending import classify
 from training_job import Job, simple_job
 
@@ -47,12 +51,26 @@ def emptied(job: Job) -> None:
     (job.base / "input" / "data" / "train" / "part.csv").write_text("")
 
 
+def labels_alone_from_disk(job: Job) -> None:
+    job.hyperparameters["external_memory"] = "true"
+    job.put("train", "part.csv", "1\n0\n", ContentType="text/libsvm")
+
+
 BAD_JOBS = {
     "unknown name": (given(max_dept="3"), "did you mean max_depth?"),
     "bad value": (given(eta="2"), "eta='2' must be"),
     "conflict": (given(tree_method="exact", grow_policy="lossguide"), "not exact"),
     "no rounds": (given(num_round=""), "num_round"),
-    "no train channel": (without("train"), "channel train holds no data"),
+    "no train channel": (
+        without("train"),
+        "there is no channel train; the job's channels are: val",
+    ),
+    "empty validation": (file("validation", "part.csv", ""), "channel validation holds no data"),
+    "labels alone": (
+        file("train", "part.csv", "1\n0\n", ContentType="text/libsvm"),
+        "holds labels, but no feature columns",
+    ),
+    "labels alone, from disk": (labels_alone_from_disk, "holds labels, but no feature columns"),
     "empty files": (emptied, "channel train holds no data"),
     "pipe mode": (piped, "Pipe mode"),
     "content type": (file("train", "x", ROW, ContentType="image/png"), "image/png"),
@@ -144,6 +162,90 @@ def test_a_killed_worker_is_told_as_lack_of_memory(tmp_path: Path) -> None:
     assert process.returncode == PLATFORM
     assert job.failure.startswith("PlatformError: the training process was killed")
     assert "memory" in job.failure
+
+
+def test_a_failure_after_the_model_leaves_nothing_in_the_model_folder(tmp_path: Path) -> None:
+    job = simple_job(tmp_path)
+    job.environ = {"ACCELERATION": "require"}
+    job.hyperparameters |= {"booster": "gblinear"}  # oneDAL has no linear models
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "notes.txt").write_text("of the user")
+    outcome = job.run_program()
+    assert outcome.code == USER, outcome.log
+    assert "ACCELERATION=require" in job.failure
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["notes.txt"]
+
+
+def test_nothing_after_the_model_fails_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> str:
+        assert (tmp_path / "model" / "xgboost-model").stat().st_size
+        assert (tmp_path / "model" / "manifest.json").stat().st_size
+        raise ValueError("no chart")
+
+    monkeypatch.setattr(report, "render", broken)
+    monkeypatch.setattr(results, "measure_parity", broken)
+    job = simple_job(tmp_path)
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "data").write_text("a file where the folder should be")
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    for what in ("the comparison of the engines", "metrics.json", "report.html"):
+        assert f"WARNING] {what} could not be made: " in outcome.log
+    assert not job.failure
+
+
+def test_labels_without_room_for_bins_are_drawn(tmp_path: Path) -> None:
+    job = Job(tmp_path, {"num_round": "1", "objective": "reg:squarederror"})
+    labels = [1.7e9 + 128 * (n % 2) for n in range(40)]
+    job.put("train", "x.csv", "".join(f"{label:.0f},{n}\n" for n, label in enumerate(labels)))
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    assert "could not be made" not in outcome.log
+    assert (tmp_path / "output" / "data" / "report.html").exists()
+
+
+@pytest.mark.parametrize("module", ["settings.py", "features.py"])
+def test_a_stop_before_training_is_a_stop(tmp_path: Path, module: str) -> None:
+    """The parent imports settings.py, the child features.py, before its own handler is there."""
+    program, gate = tmp_path / "program", tmp_path / "gate"
+    shutil.copytree(PROGRAM, program, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (program / module).read_text()
+    wait = f"\nimport time\nopen({str(gate)!r}, 'w').close()\ntime.sleep(60)\n"
+    (program / module).write_text(text + wait)
+    os.mkfifo(gate)
+    job = simple_job(tmp_path / "job")
+    process = job.start(program)
+    with gate.open():  # waits for the import
+        process.send_signal(signal.SIGTERM)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, log
+    assert not job.failure
+
+
+@pytest.mark.parametrize("external_memory", ["false", "true"])
+def test_a_read_only_root_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, external_memory: str
+) -> None:
+    """As with `docker run --read-only`, where no temporary folder can be used."""
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    job = simple_job(tmp_path, external_memory=external_memory)
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["input", "model", "output"]
+
+
+def test_suspicious_channels_are_told(tmp_path: Path) -> None:
+    job = simple_job(tmp_path)
+    train = (tmp_path / "input" / "data" / "train" / "part.csv").read_text()
+    job.put("validation", "part.csv", train)
+    job.put("test", "part.csv", train)
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    assert "channel test is not read" in outcome.log
+    assert "part.csv of channel validation is part.csv of channel train" in outcome.log
 
 
 def test_a_full_disk_is_a_platform_error(tmp_path: Path) -> None:

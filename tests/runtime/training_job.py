@@ -62,15 +62,15 @@ class Outcome:
     log: str
 
 
-def local_command(base: Path, environ: dict[str, str]) -> dict[str, Any]:
-    """Return how to start `train` from the source tree."""
+def local_command(base: Path, environ: dict[str, str], program: Path = PROGRAM) -> dict[str, Any]:
+    """Return how to start `train` from the source tree, or from a copy of it."""
     variables = {
         **os.environ,
         **environ,
         "SAGEMAKER_BASE_DIR": str(base),
-        "PYTHONPATH": str(PROGRAM),
+        "PYTHONPATH": str(program),
     }
-    return {"args": [sys.executable, str(PROGRAM / "train")], "env": variables}
+    return {"args": [sys.executable, str(program / "train")], "env": variables}
 
 
 def docker_command(image: str, base: Path, environ: dict[str, str], *more: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Job:
         for name, document in documents.items():
             (config / f"{name}.json").write_text(json.dumps(document))
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, program: Path = PROGRAM) -> subprocess.Popen[str]:
         """Start `train` and return it at once; its output is one text stream."""
         self.configure()
         environ = {"ACCELERATION": "off", **self.environ}
@@ -129,7 +129,7 @@ class Job:
             image = os.environ["CONTRACT_IMAGE"]
             command = docker_command(image, self.base, environ, *place, *names)
         else:
-            command = local_command(self.base, environ)
+            command = local_command(self.base, environ, program)
         self.process = subprocess.Popen(
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **command
         )
@@ -143,9 +143,9 @@ class Job:
         else:
             self.process.kill()
 
-    def run_program(self) -> Outcome:
+    def run_program(self, program: Path = PROGRAM) -> Outcome:
         """Run `train` to its end."""
-        process = self.start()
+        process = self.start(program)
         text, _ = process.communicate(timeout=300)
         return Outcome(process.returncode, text)
 

@@ -1,8 +1,9 @@
 """The features of this model: the one file that most teams edit.
 
 `transform` turns the columns of the data into the columns of the model. Training and serving both
-call it, so they cannot drift apart. Change VERSION with it: the manifest of a trained model keeps
-the version, and serving refuses a model that was trained with another one.
+call it, so they cannot drift apart: the manifest of a trained model keeps a digest of this file,
+and serving refuses a model that was trained with another one. After an edit that changes no
+feature, such as a comment, set VERSION to the manifest's `features_version` to serve older models.
 
 What a transformation learns from data (`fit`) is plain JSON: preprocessing writes it to the channel
 `features`, training keeps it in the model's manifest, and serving hands it to `transform` again.
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = "identity"
+VERSION: str | None = None  # None: a digest of this file
 FITTED_FILE = "features.json"  # in the channel `features`
 
 

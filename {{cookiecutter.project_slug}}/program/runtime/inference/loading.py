@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import custom
-import features
-from runtime import acceleration
+from runtime import acceleration, transformation
 from runtime.inference.errors import StartError
 from runtime.inference.models import Floats
 from runtime.job import artifact
+from runtime.job.failures import UserError
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -105,6 +105,24 @@ def probe_rows(path: Path) -> Floats | None:
     return np.ascontiguousarray(rows, np.float32)
 
 
+def check_columns(booster: Booster, manifest: artifact.Manifest) -> None:
+    """Raise StartError when `features.transform` does not make the columns that the model has."""
+    wanted = booster.num_features()
+    columns = manifest.num_columns or wanted
+    names = manifest.feature_names or (tuple(booster.feature_names or ()) or None)
+    row = np.full((1, columns), np.nan, np.float32)
+    try:
+        values, _ = transformation.apply(row, names, manifest.fitted_features)
+    except UserError as problem:
+        raise StartError(f"a row of {columns} missing values: {problem}") from None
+    if values.shape[1] != wanted:
+        raise StartError(
+            f"features.transform makes {values.shape[1]} columns of {columns}, but the model has "
+            f"{wanted}: it was trained with other features; train again, or serve the image that "
+            "trained the model"
+        )
+
+
 def read(path: Path, settings: Settings) -> ModelFolder:
     """Read a model folder, or a single file of it.
 
@@ -114,14 +132,15 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     folder = path if path.is_dir() else path.parent
     files = model_files(path)
     manifest = artifact.read_manifest(folder)
-    if manifest.features_version not in (None, features.VERSION):
+    if not transformation.is_version_of(manifest.features_version):
         raise StartError(
             f"the model was trained with features {manifest.features_version!r}, but "
-            f"program/features.py is {features.VERSION!r}: train again, or serve the image "
-            "that trained the model"
+            f"program/features.py is {transformation.version()!r}: train again, serve the image "
+            f"that trained the model, or, if both make the same features, set "
+            f"VERSION = {manifest.features_version!r} in features.py"
         )
     if manifest.custom_version not in (None, artifact.source_digest(custom)):
         log.info("note: custom.py is not the one that the model was trained with")
-    return ModelFolder(
-        path, load_boosters(files, settings), manifest, probe_rows(folder / artifact.PROBE_FILE)
-    )
+    boosters = load_boosters(files, settings)
+    check_columns(next(iter(boosters.values())), manifest)
+    return ModelFolder(path, boosters, manifest, probe_rows(folder / artifact.PROBE_FILE))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -17,10 +18,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xgboost
+from scipy.sparse import csr_matrix
+
+import custom
+from runtime import transformation
+from runtime.formats.table import Table
+from runtime.job import artifact
 from runtime.job.failures import PlatformError, UserError
+from runtime.training.parameters import Hyperparameters
 
 NAME = re.compile(r"xgboost-checkpoint\.(\d+)")  # leaves out .sagemaker-uploading and the like
 KEPT = 3
+BLOCK_BYTES = 16 << 20  # of a table that are digested at a time
 VOLATILE = {  # hyperparameters that may differ when a job continues
     "num_round",
     "nthread",
@@ -32,6 +43,36 @@ VOLATILE = {  # hyperparameters that may differ when a job continues
 
 log = logging.getLogger(__name__)
 History = list[dict[str, float]]
+Digests = dict[str, list[str]]  # of each data set, one per host
+
+
+def digest_of(table: Table) -> str:
+    """Return the shape of a table and a digest of all that it holds, read block by block."""
+    rows = table.features
+    parts = [rows.indptr, rows.indices, rows.data] if isinstance(rows, csr_matrix) else [rows]
+    digest = hashlib.blake2b(f"{table.names} {table.index_base}".encode(), digest_size=16)
+    for array in (*parts, table.labels, table.weights, table.query_ids):
+        if array is None:
+            digest.update(b"none")
+            continue
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        step = max(1, BLOCK_BYTES // (array.itemsize * math.prod(array.shape[1:]) or 1))
+        for start in range(0, len(array), step):
+            digest.update(np.ascontiguousarray(array[start : start + step]).data)
+    return f"{rows.shape[0]} x {rows.shape[1]}, {digest.hexdigest()}"
+
+
+def fingerprint(chosen: Hyperparameters, data: Digests, fitted: object) -> dict[str, Any]:
+    """Return what makes a checkpoint this job's: parameters, data, features and XGBoost.
+
+    `data` has the digests of each data set, one per host. Their order does not count: after a
+    restart the shards may be dealt to other hosts.
+    """
+    values: dict[str, Any] = {k: v for k, v in chosen.given.items() if k not in VOLATILE}
+    values |= {f"data of {name}": sorted(digests) for name, digests in data.items()}
+    values |= {"features": transformation.version(), "fitted": fitted}
+    values |= {"custom.py": artifact.source_digest(custom)}
+    return values | {"xgboost": xgboost.__version__}
 
 
 @dataclass

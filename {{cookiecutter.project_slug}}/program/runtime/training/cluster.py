@@ -115,4 +115,7 @@ def _mismatch(facts: dict[str, Message]) -> str:
             if facts[host][key] != facts[first][key]:
                 mine, theirs = facts[first][key], facts[host][key]
                 return f"hosts {first} and {host} differ in {what}: {mine} and {theirs}"
+    wanted = any(entry["validation wanted"] for entry in facts.values())
+    if wanted and not any(entry["validation"] for entry in facts.values()):
+        return "channel validation holds no data on any host: give it a file with rows, or drop it"
     return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from typing import Any
 
@@ -46,14 +45,18 @@ def run(context: results.Context, tables: dict[str, Table], nthread: int) -> Non
             out_of_fold[row].append(prediction)
     mean = {key: float(np.mean([fold[key] for fold in scores])) for key in scores[0]}
     print(line(chosen["num_round"], mean), flush=True)
-    np.save(context.paths.model / artifact.PROBE_FILE, context.probe)
     results.save_manifest(context, None, mean)
     folder = context.paths.output_data
-    folder.mkdir(parents=True, exist_ok=True)
-    predictions = summarise(np.array(out_of_fold), chosen.objective)
-    np.savetxt(folder / "predictions.csv", np.c_[table.labels, predictions], "%f", ",")
-    summary = {"metrics": results.finite(mean), "folds": [results.finite(fold) for fold in scores]}
-    (folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    with results.best_effort("probe.npy"):
+        np.save(context.paths.model / artifact.PROBE_FILE, context.probe)
+    with results.best_effort("predictions.csv"):
+        folder.mkdir(parents=True, exist_ok=True)
+        predictions = summarise(np.array(out_of_fold), chosen.objective)
+        np.savetxt(folder / "predictions.csv", np.c_[table.labels, predictions], "%f", ",")
+    with results.best_effort("metrics.json"):
+        folds = [results.finite(fold) for fold in scores]
+        summary = {"metrics": results.finite(mean), "folds": folds}
+        results.write_json(folder / "metrics.json", summary)
 
 
 def _splits(context: results.Context, table: Table) -> list[tuple[Array, Array]]:

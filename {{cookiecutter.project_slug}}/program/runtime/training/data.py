@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import json
 import logging
 from dataclasses import dataclass
@@ -12,17 +13,20 @@ from typing import Any
 import numpy as np
 import xgboost
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 import features
+from runtime import transformation
 from runtime.formats.errors import FormatError
 from runtime.formats.files import files_of, iterate_channel, read_channel
 from runtime.formats.table import Table
 from runtime.job.description import Channel, Job
 from runtime.job.failures import UserError
-from runtime.training.external import Reader, densify, spill
+from runtime.training.external import Reader, densify, sparsify, spill
 from runtime.training.parameters import Hyperparameters
 
+DENSE_BLOCK = 32 << 20  # bytes of sparse rows that are made dense at a time
+CHANNELS = {"train", "validation", "features", "code"}  # code: a program of the job
 PROBE_ROWS = 256  # kept beside the model, for the parity check at load
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,37 @@ def channel_of(job: Job, name: str) -> Channel | None:
             "than once): set TrainingInputMode to File or FastFile"
         )
     return channel if files_of(channel.path) else None
+
+
+def no_training_data(job: Job) -> str:
+    """Return why there is nothing to train on: an empty channel, or one by another name."""
+    if "train" in job.channels:
+        return "channel train holds no data: it is required, and needs a file with rows"
+    found = ", ".join(sorted(job.channels)) or "none"
+    return (
+        f"there is no channel train; the job's channels are: {found}. Name the training data's "
+        "channel train; validation and features are optional"
+    )
+
+
+def look_over(job: Job) -> None:
+    """Warn of channels that nothing reads, and of training data that is validated on."""
+    for name in sorted(set(job.channels) - CHANNELS):
+        log.warning("channel %s is not read: train, validation and features are", name)
+    train, validation = channel_of(job, "train"), channel_of(job, "validation")
+    if train is None or validation is None:
+        return
+    sizes: dict[int, list[Path]] = {}
+    for file in files_of(train.path):
+        sizes.setdefault(file.stat().st_size, []).append(file)
+    for file in files_of(validation.path):
+        for other in sizes.get(file.stat().st_size, []):
+            if filecmp.cmp(file, other, shallow=False):
+                log.warning(
+                    "%s of channel validation is %s of channel train: its metrics say nothing "
+                    "about new data", file.name, other.name,
+                )  # fmt: skip
+                return
 
 
 def fitted_of(job: Job) -> dict[str, Any] | None:
@@ -95,20 +130,30 @@ def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
         raise UserError(f"channel {channel.name}: {fault}") from fault
     if len(table) == 0:
         raise UserError(f"channel {channel.name} holds no rows")
+    if table.features.shape[1] == 0:
+        raise UserError(f"channel {channel.name} holds labels, but no feature columns")
     return table
 
 
 def transform(table: Table) -> Table:
-    """Return the table with the features of the model: `features.transform` of its columns."""
+    """Return the table with the features of the model: `features.transform` of its columns.
+
+    Sparse rows stay sparse. They go through `transform` as dense blocks of bounded size, whatever
+    the matrix would be in all; only the template's own file, which is known to return what it gets,
+    spares them that.
+    """
     rows = table.features
-    if isinstance(rows, csr_matrix):
-        if features.VERSION == "identity" and not table.fitted:
-            return table
-        rows = densify(rows)
-    values, names = features.transform(rows, table.names, table.fitted)
-    if len(values) != len(rows):
-        raise UserError(f"features.transform made {len(values)} rows of {len(rows)}")
-    return dataclasses.replace(table, features=values, names=names)
+    if not isinstance(rows, csr_matrix):
+        values, names = transformation.apply(rows, table.names, table.fitted)
+        return dataclasses.replace(table, features=values, names=names)
+    if transformation.is_untouched() and not table.fitted:
+        return table
+    names, blocks, step = table.names, [], max(1, DENSE_BLOCK // (4 * max(1, rows.shape[1])))
+    for start in range(0, max(1, len(table)), step):
+        dense = densify(rows[start : start + step])
+        values, names = transformation.apply(dense, table.names, table.fitted)
+        blocks.append(sparsify(values))
+    return dataclasses.replace(table, features=vstack(blocks, format="csr"), names=names)
 
 
 def columns_of(table: Table) -> tuple[int, tuple[str, ...] | None]:

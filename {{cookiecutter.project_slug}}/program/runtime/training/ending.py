@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from runtime.job.failures import (
@@ -23,7 +24,10 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 XGBOOST_CAUSES: tuple[tuple[str, type[ContainerError]], ...] = (
     (r"bad_alloc|out of memory|Cannot allocate", PlatformError),
     (r"rabit|collective|socket|tracker|Connection|poll", PlatformError),
-    (r"Invalid|valid values|Unknown|exceed bound|not supported|not yet|must|should", UserError),
+    (
+        r"Invalid|valid values|Unknown|exceed bound|not supported|not yet|must|should|can only",
+        UserError,
+    ),
 )
 
 log = logging.getLogger(__name__)
@@ -71,6 +75,24 @@ def classify(problem: BaseException) -> ContainerError:
             if re.search(pattern, text):  # with its source file: src/collective tells of a peer
                 return error(f"XGBoost: {message}")
     return AlgorithmError(f"{type(problem).__name__}: {message}")
+
+
+def files_below(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return the files below a folder with their time of change and size."""
+    if not folder.is_dir():
+        return {}
+    found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in found.items()}
+
+
+def discard(folder: Path, before: dict[Path, tuple[int, int]]) -> None:
+    """Remove what was written below a folder since `before`: no failed job leaves a model."""
+    for path, state in files_below(folder).items():
+        if before.get(path) != state:
+            try:
+                path.unlink()
+            except OSError as problem:
+                log.error("cannot remove %s: %s", path, problem)
 
 
 def abort(paths: Paths, error: ContainerError) -> None:

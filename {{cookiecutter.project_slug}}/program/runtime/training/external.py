@@ -37,7 +37,7 @@ def spill(blocks: Blocks, path: Path, like: Table | None) -> Table:
     if like is None and isinstance(next(blocks(None, None)).features, csr_matrix):
         width, base = _extent(blocks(None, None))
     names, files = None, {name: path.with_suffix(f".{name}") for name in ("labels", "weights")}
-    is_weighted = False
+    is_weighted, count = False, 0
     with ExitStack() as stack:
         file = stack.enter_context(path.open("wb"))
         columns = {name: stack.enter_context(other.open("wb")) for name, other in files.items()}
@@ -45,17 +45,18 @@ def spill(blocks: Blocks, path: Path, like: Table | None) -> Table:
             is_weighted |= block.weights is not None
             rows = block.features
             rows = densify(rows, width) if isinstance(rows, csr_matrix) else rows
-            names, width = block.names, rows.shape[1]
+            names, width, count = block.names, rows.shape[1], count + len(block)
             rows.tofile(file)
             for name, column in columns.items():
                 getattr(weighted(block), name).tofile(column)
     return_memory()
     if not is_weighted:
         del files["weights"]
-    count = path.stat().st_size // (4 * (width or 1))
+    if not path.stat().st_size:  # no file of nothing can be mapped
+        return Table(np.empty((count, width or 0), np.float32), names=names, index_base=base)
     features = np.memmap(path, np.float32, "r", shape=(count, width or 0))
     known: dict[str, Any] = {
-        name: np.memmap(other, np.float32, "r") for name, other in files.items() if count
+        name: np.memmap(other, np.float32, "r") for name, other in files.items()
     }
     return Table(features, names=names, index_base=base, **known)
 
@@ -86,7 +87,7 @@ def _extent(blocks: Iterator[Table]) -> tuple[int, int]:
         highest = max(highest, entries.shape[1])
         if block.index_base == 0 or (entries.indices == 0).any():
             base = 0
-    return highest - base, base
+    return max(0, highest - base), base
 
 
 def densify(rows: csr_matrix, width: int | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -95,6 +96,13 @@ def densify(rows: csr_matrix, width: int | None = None) -> np.ndarray[Any, np.dt
     coordinates = rows.tocoo()
     dense[coordinates.row, coordinates.col] = coordinates.data
     return dense
+
+
+def sparsify(rows: np.ndarray[Any, np.dtype[np.float32]]) -> csr_matrix:
+    """Return the rows as a sparse matrix without entries where they are NaN."""
+    present = ~np.isnan(rows)
+    ends = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
+    return csr_matrix((rows[present], np.nonzero(present)[1], ends), shape=rows.shape)
 
 
 class Reader(xgboost.DataIter):

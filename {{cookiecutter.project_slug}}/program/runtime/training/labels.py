@@ -37,6 +37,8 @@ def check(table: Table, chosen: Hyperparameters, channel: str) -> None:
     labels, objective = table.labels, chosen.objective
     if labels is None:
         raise UserError(f"channel {channel} has no labels")
+    if labels.shape != (len(table),):
+        raise UserError(f"channel {channel} has {labels.size} labels for {len(table)} rows")
     _refuse(~np.isfinite(labels), labels, channel, "a finite number")
     if objective.startswith("multi:"):
         _check_classes(labels, int(chosen["num_class"]), channel)

@@ -5,26 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
 import xgboost
 
-import custom
-import features
 import settings
 from runtime.formats.table import Table
-from runtime.job import artifact, resources
+from runtime.job import resources
 from runtime.job.description import Job, read_job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 from runtime.training import constraints, crossvalidation, data, labels, results, shards
-from runtime.training.checkpoints import VOLATILE, Checkpoints
+from runtime.training.checkpoints import Checkpoints, Digests, digest_of, fingerprint
 from runtime.training.cluster import Cluster
 from runtime.training.ending import Stop, abort, classify
 from runtime.training.environment import export
@@ -46,7 +42,7 @@ def run(paths: Paths, stop: Stop) -> int:
     if chosen["booster"] == "gblinear" and "nthread" not in chosen.given:
         nthread = 1  # linear updaters race between threads: no two runs are alike
     export(job, paths, nthread)
-    with TemporaryDirectory(prefix="training-") as scratch:
+    with scratch_folder(paths) if chosen["external_memory"] else nullcontext("") as scratch:
         work = Work(paths, options, job, chosen, nthread, stop, Path(scratch))
         return alone(work) if len(job.hosts.names) == 1 else together(work)
 
@@ -64,17 +60,27 @@ class Work:
     scratch: Path  # on disk, for external memory
 
 
+def scratch_folder(paths: Paths) -> TemporaryDirectory[str]:
+    """Return a new folder on the job's volume: a container's own root may be read-only."""
+    try:
+        return TemporaryDirectory(prefix=".scratch-", dir=paths.base)
+    except OSError:
+        return TemporaryDirectory(prefix="training-")
+
+
 def alone(work: Work) -> int:
     """Train on one host."""
     tables = read_tables(work)
     if "train" not in tables:
-        raise UserError("channel train holds no data: it is required, and needs a file with rows")
+        raise UserError(data.no_training_data(work.job))
+    if "validation" in work.job.channels and "validation" not in tables:
+        raise UserError("channel validation holds no data: give it a file with rows, or drop it")
     work = constrained(work, tables["train"])
     context = context_of(work, tables)
     if work.chosen["_kfold"]:
         crossvalidation.run(context, tables, work.nthread)
         return 0
-    trained, matrices = train(work, tables)
+    trained, matrices = train(work, tables, digests_of(work, tables))
     return finish(context, trained, matrices)
 
 
@@ -85,14 +91,15 @@ def together(work: Work) -> int:
     cluster = Cluster(work.job.hosts, partial(abort, work.paths))
     try:
         tables = read_tables(work)
-        members = cluster.agree(shards.facts(tables))
+        mine = shards.facts(tables, validation="validation" in work.job.channels)
+        members = cluster.agree(mine | {"digests": digests_of(work, tables)})
         code = 0
         if cluster.me in members:
             tables = shards.conform(tables, members)
             work = constrained(work, tables["train"])
             context = context_of(work, tables)
             with cluster.joined():
-                trained, matrices = train(work, tables)
+                trained, matrices = train(work, tables, shards.digests(members))
             if cluster.me == next(iter(members)):
                 code = finish(context, trained, matrices)
         else:
@@ -114,9 +121,9 @@ def constrained(work: Work, train: Table) -> Work:
     return dataclasses.replace(work, chosen=dataclasses.replace(work.chosen, constraints=found))
 
 
-def train(work: Work, tables: dict[str, Table]) -> tuple[Fit, Matrices]:
+def train(work: Work, tables: dict[str, Table], digests: Digests) -> tuple[Fit, Matrices]:
     """Build the matrices and fit; the tables are used up."""
-    checkpoints = checkpoints_of(work.job, work.chosen, tables)
+    checkpoints = checkpoints_of(work, digests, tables["train"].fitted)
     matrices = build(work, tables)
     work.stop.wait()
     trained = fit(work.chosen, matrices, work.nthread, checkpoints, lambda: work.stop.requested)
@@ -133,6 +140,7 @@ def read_tables(work: Work) -> dict[str, Table]:
     """Read and check the channels train and validation; `features.transform` comes later."""
     tables: dict[str, Table] = {}
     fitted = data.fitted_of(work.job)
+    data.look_over(work.job)
     source = data.Source(work.settings.input_format, work.chosen, work.scratch)
     for name in ("train", "validation"):
         channel = data.channel_of(work.job, name)
@@ -160,15 +168,21 @@ def build(work: Work, tables: dict[str, Table]) -> Matrices:
     return matrices
 
 
-def checkpoints_of(
-    job: Job, chosen: Hyperparameters, tables: dict[str, Table]
-) -> Checkpoints | None:
+def digests_of(work: Work, tables: dict[str, Table]) -> Digests:
+    """Return the digest of each table, when there are checkpoints that must know the data."""
+    if work.job.checkpoints is None:
+        return {}
+    return {name: [digest_of(table)] for name, table in tables.items()}
+
+
+def checkpoints_of(work: Work, digests: Digests, fitted: object) -> Checkpoints | None:
     """Return the job's checkpoints, when it is configured to have them."""
+    job, chosen = work.job, work.chosen
     if job.checkpoints is None:
         return None
     return Checkpoints(
         folder=folder_of(job.checkpoints, job),
-        fingerprint=fingerprint(chosen, tables),
+        fingerprint=fingerprint(chosen, digests, fitted),
         rounds=int(chosen["checkpoint_rounds"]),
         seconds=float(chosen["checkpoint_seconds"]),
     )
@@ -177,17 +191,6 @@ def checkpoints_of(
 def folder_of(base: Path, job: Job) -> Path:
     """A folder for each host: all hosts of a job share one S3 prefix."""
     return base / job.hosts.current if len(job.hosts.names) > 1 else base
-
-
-def fingerprint(chosen: Hyperparameters, tables: dict[str, Table]) -> dict[str, Any]:
-    """Return what makes a checkpoint this job's: parameters, data, features and XGBoost."""
-    values: dict[str, Any] = {k: v for k, v in chosen.given.items() if k not in VOLATILE}
-    for name, table in tables.items():
-        crc = zlib.crc32(np.ascontiguousarray(table.labels).data) if table.labels is not None else 0
-        values[f"data of {name}"] = f"{table.features.shape}, labels {crc:08x}"
-    values |= {"features": features.VERSION, "fitted": tables["train"].fitted}
-    values |= {"custom.py": artifact.source_digest(custom)}
-    return values | {"xgboost": xgboost.__version__}
 
 
 def finish(context: results.Context, trained: Fit, matrices: Matrices) -> int:

@@ -6,6 +6,7 @@ killed for its memory, or when a lost peer makes XGBoost's collective abort the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -19,7 +20,7 @@ from runtime.job import logs, resources
 from runtime.job.failures import PlatformError, UserError
 from runtime.job.paths import Paths
 from runtime.training import script
-from runtime.training.ending import Stop, classify, fail
+from runtime.training.ending import Stop, classify, discard, fail, files_below
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return guarded(paths, lambda paths: script.run(paths, chosen.allow_code == "auto"))
     os.environ.setdefault(resources.BLAS_THREADS, "1")  # those of XGBoost are enough
     sys.stdout.flush()
+    before = files_below(paths.model)
     parent = os.getpid()
     child = os.fork()
     if child == 0:
@@ -51,8 +53,16 @@ def main(arguments: list[str] | None = None) -> int:
         code = guarded(paths, work)
         sys.stdout.flush()
         os._exit(code)
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
-    return _ended(paths, os.waitpid(child, 0)[1])
+    signal.signal(signal.SIGTERM, lambda number, frame: _pass_on(child, number))
+    code = _ended(paths, os.waitpid(child, 0)[1])
+    if code != 0:
+        discard(paths.model, before)
+    return code
+
+
+def _pass_on(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(child, number)
 
 
 def work(paths: Paths) -> int:
@@ -96,6 +106,8 @@ def guarded(paths: Paths, task: Callable[[Paths], int]) -> int:
 def _ended(paths: Paths, status: int) -> int:
     """Return the child's exit code; write the failure that a killed child could not write."""
     code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGTERM:  # before it could catch the signal
+        return 128 + signal.SIGTERM
     if code >= 0 and (code == 0 or code == 128 + signal.SIGTERM or paths.failure.exists()):
         return code
     if code == -signal.SIGKILL:

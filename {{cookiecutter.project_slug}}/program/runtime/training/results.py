@@ -8,6 +8,8 @@ import math
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +20,7 @@ import xgboost
 from numpy.typing import NDArray
 
 import custom
-import features
+from runtime import transformation
 from runtime.formats.media import resolve
 from runtime.formats.table import Table
 from runtime.job import artifact
@@ -95,7 +97,7 @@ def save_manifest(context: Context, engine: str | None, scores: dict[str, float]
         input_format=context.input_format,
         index_base=context.index_base,
         missing=context.chosen["missing"],
-        features_version=features.VERSION,
+        features_version=transformation.version(),
         custom_version=artifact.source_digest(custom),
         fitted_features=context.fitted,
         engine=engine,
@@ -144,25 +146,52 @@ def measure_parity(context: Context) -> dict[str, Any]:
     return outcome
 
 
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """Let nothing that follows a complete model fail the job, except what its owner required."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as problem:
+        log.warning("%s could not be made: %s: %s", what, type(problem).__name__, problem)
+
+
 def write(context: Context, trained: Fit, matrices: Matrices) -> None:
-    """Write every output of a fit: the model first, so that nothing after it can lose it."""
+    """Write every output of a fit: the model and its manifest first, the rest as far as it goes."""
     folder = context.paths.model
     save_model(folder, trained.booster)
-    np.save(folder / artifact.PROBE_FILE, context.probe)
     save_manifest(context, None, trained.scores)
-    parity = measure_parity(context)
-    save_manifest(context, parity.get("engine"), trained.scores)
-    log.info("engine for serving: %s (%s)", parity.get("engine"), parity.get("reason"))
-    summary = {
-        "best_iteration": trained.best,
-        "rounds": len(trained.history),
-        "metrics": finite(trained.scores),
-        "history": [finite(scores) for scores in trained.history],
-    }
-    context.paths.output_data.mkdir(parents=True, exist_ok=True)
-    (context.paths.output_data / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+    log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
+    parity: dict[str, Any] = {}
+    with best_effort("the comparison of the engines"):
+        np.save(folder / artifact.PROBE_FILE, context.probe)
+        parity = measure_parity(context)
+        save_manifest(context, parity.get("engine"), trained.scores)
+        log.info("engine for serving: %s (%s)", parity.get("engine"), parity.get("reason"))
+    with best_effort("metrics.json"):
+        summary = {
+            "best_iteration": trained.best,
+            "rounds": len(trained.history),
+            "metrics": finite(trained.scores),
+            "history": [finite(scores) for scores in trained.history],
+        }
+        write_json(context.paths.output_data / "metrics.json", summary)
+    with best_effort("report.html"):
+        write_report(context, trained, matrices, parity)
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a file of JSON and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def write_report(
+    context: Context, trained: Fit, matrices: Matrices, parity: dict[str, Any]
+) -> None:
+    """Write the page about the model, with its predictions on the last data set."""
     name, matrix = list(matrices.items())[-1]
-    predictions = trained.booster.predict(matrix)
     facts = {
         "project": PROJECT,
         "objective": context.chosen.objective,
@@ -171,6 +200,7 @@ def write(context: Context, trained: Fit, matrices: Matrices) -> None:
         "names": matrices["train"].feature_names or context.names,
         "hyperparameters": context.chosen.given,
     }
+    predictions = trained.booster.predict(matrix)
     page = report.render(trained, name, matrix.get_label(), predictions, facts, parity)
+    context.paths.output_data.mkdir(parents=True, exist_ok=True)
     (context.paths.output_data / "report.html").write_text(page, encoding="utf-8")
-    log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)

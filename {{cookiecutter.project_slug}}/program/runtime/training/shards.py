@@ -14,8 +14,11 @@ from runtime.formats.table import Table
 Facts = dict[str, Any]
 
 
-def facts(tables: dict[str, Table]) -> Facts:
-    """Return what the other hosts must know of this host's tables; `rows` is 0 without data."""
+def facts(tables: dict[str, Table], validation: bool) -> Facts:
+    """Return what the other hosts must know of this host's tables; `rows` is 0 without data.
+
+    `validation` says that the job has a channel of that name.
+    """
     train = tables.get("train")
     if train is None:
         return {"rows": 0}
@@ -27,7 +30,17 @@ def facts(tables: dict[str, Table]) -> Facts:
         "names": train.names,
         "index_base": train.index_base,
         "validation": "validation" in tables,
+        "validation wanted": validation,
     }
+
+
+def digests(members: dict[str, Facts]) -> dict[str, list[str]]:
+    """Return the digests of all hosts' shards, by data set."""
+    found: dict[str, list[str]] = {}
+    for entry in members.values():
+        for name, digest in entry["digests"].items():
+            found.setdefault(name, []).extend(digest)
+    return found
 
 
 def conform(tables: dict[str, Table], members: dict[str, Facts]) -> dict[str, Table]:

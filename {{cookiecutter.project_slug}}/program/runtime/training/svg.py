@@ -81,7 +81,10 @@ def scatter(title: str, x: Array, y: Array) -> str:
 
 def histogram(title: str, values: Array) -> str:
     """Draw how often values fall into each of some bins."""
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=BINS)
+    kept = values[np.isfinite(values)].astype(np.float64)  # large float32 leave no room for bins
+    if not kept.size:
+        return ""
+    counts, edges = np.histogram(kept, bins=BINS)
     xs, ys = (float(edges[0]), float(edges[-1])), (0.0, float(counts.max()))
     corners = _points(edges[:-1], counts, xs, ys)
     width = (WIDTH - 10 - MARGIN) / BINS - 1
