@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import settings
-from runtime.acceleration import pickles
+from runtime.acceleration import pickles, soundness
 from runtime.job.failures import UserError
 
 if TYPE_CHECKING:
@@ -111,7 +111,12 @@ def _load(path: Path, data: bytes) -> xgboost.Booster:
     try:
         if not data.rstrip().endswith(b"}"):  # XGBoost reads a byte or two past such an end
             raise ValueError("the end is missing")
+        is_text = data[1:].lstrip()[:1] in (b'"', b"}")
+        if not is_text:
+            soundness.check(data.rstrip())
         booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(data))
+        if is_text:
+            soundness.check(booster.save_raw("ubj"))
     except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
         kind = ModelFileError if b"learner" in data else ForeignFileError
         what = "a truncated, damaged or foreign file that begins like an XGBoost model"
@@ -169,8 +174,7 @@ def _unpickle(path: Path, data: bytes, allowed: bool) -> xgboost.Booster:
         )
     booster = xgboost.Booster.__new__(xgboost.Booster)
     try:
-        if not found.buffer.endswith(b"}"):
-            raise ValueError("the end is missing")
+        soundness.check(found.buffer)
         booster.__setstate__({"handle": found.buffer})
         booster.set_param({"nthread": 1})
     except (xgboost.core.XGBoostError, ValueError) as error:
