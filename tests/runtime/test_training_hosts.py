@@ -273,3 +273,26 @@ def test_a_first_host_that_cannot_decide_tells_all(monkeypatch: pytest.MonkeyPat
         link.send({"facts": None})
     told = {"failed": ["PlatformError", "host one: no port is free"]}
     assert [next(link.messages(), None) for link in links] == [told, told]
+
+
+def test_a_checkpoint_of_other_data_on_any_host_is_refused(tmp_path: Path) -> None:
+    train, valid = shards(2)
+    jobs = hosts(tmp_path, train, valid, num_round="6", checkpoint_rounds="2")
+    for job in jobs:
+        job.checkpoints = True
+    for _ in range(2):  # the second run continues the first
+        assert [code for code, _ in run(jobs)] == [0, 0]
+    path = jobs[1].base / "input" / "data" / "train" / "part.csv"
+    label, _, rest = path.read_text().split(",", 2)
+    path.write_text(f"{label},0.125,{rest}")
+    assert [code for code, _ in run(jobs)] == [1, 1]
+    assert "data of train" in jobs[0].failure
+
+
+def test_a_validation_channel_that_is_empty_on_all_hosts_is_refused(tmp_path: Path) -> None:
+    train, _ = shards(2)
+    jobs = hosts(tmp_path, train, [np.arange(0), np.arange(0)])
+    for job in jobs:
+        job.channels["validation"] = {"ContentType": "text/csv"}
+    assert [code for code, _ in run(jobs)] == [1, 1]
+    assert all("channel validation holds no data on any host" in job.failure for job in jobs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
 
@@ -155,6 +157,38 @@ def test_ranking_trains_on_query_groups(tmp_path: Path) -> None:
     outcome = job.run()
     assert outcome.code == 0, outcome.log
     assert "[3]#011train-ndcg@5:0.9" in outcome.log
+
+
+def ranking_files() -> dict[str, tuple[str, bytes]]:
+    """Return the same ranking data by format: content type and content."""
+    rows, score = numbers(600, 0)
+    labels, ids = labels_for("rank:ndcg", score), np.arange(600) // 20
+    frame = pd.DataFrame(np.column_stack([labels, rows]), columns=["label", *"abcdef"])
+    frame.insert(1, "qid", ids)
+    lines = frame.to_json(orient="records", lines=True, double_precision=15)
+    parquet = io.BytesIO()
+    frame.astype({"label": "float32"}).to_parquet(parquet)
+    return {
+        "csv": ("text/csv", frame.to_csv(index=False).encode()),
+        "jsonlines": ("application/jsonlines", lines.encode()),
+        "parquet": ("application/x-parquet", parquet.getvalue()),
+    }
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonlines", "parquet"])
+def test_a_column_called_qid_groups_the_rows_of_a_ranking(tmp_path: Path, kind: str) -> None:
+    media_type, content = ranking_files()[kind]
+    job = Job(tmp_path, {"num_round": "4", "objective": "rank:ndcg", "nthread": "1"})
+    job.put("train", "data", content, ContentType=media_type)
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    rows, score = numbers(600, 0)
+    data = xgboost.QuantileDMatrix(
+        rows, label=labels_for("rank:ndcg", score), qid=np.arange(600) // 20,
+        feature_names=list("abcdef"),
+    )  # fmt: skip
+    params = {"objective": "rank:ndcg", "nthread": 1}
+    assert job.model == bytes(xgboost.train(params, data, 4).save_raw("ubj"))
 
 
 def test_a_header_gives_the_model_its_column_names(tmp_path: Path) -> None:
