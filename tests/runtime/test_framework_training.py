@@ -136,6 +136,19 @@ def test_a_traceback_ends_the_failure_file(tmp_path: Path) -> None:
     assert len(job.failure) <= 1024
 
 
+def test_a_missing_package_comes_with_its_remedy(tmp_path: Path) -> None:
+    job = script_job(tmp_path, {"train.py": "import no_such.part"})
+    assert job.run_program().code == 1
+    assert "(name the package no_such in requirements.txt beside it" in job.failure
+
+
+def test_an_archive_that_is_none_is_told(tmp_path: Path) -> None:
+    job = script_job(tmp_path, {"train.py": "pass"})
+    archive(job).write_bytes(b"<Error>AccessDenied</Error>")
+    assert job.run_program().code == 1
+    assert job.failure.endswith("sourcedir.tar.gz is not a tar archive")
+
+
 def test_a_killed_script_is_told_as_such(tmp_path: Path) -> None:
     source = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     job = script_job(tmp_path, {"train.py": source})

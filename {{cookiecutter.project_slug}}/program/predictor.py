@@ -22,6 +22,7 @@ from runtime import acceleration
 from runtime.formats.libsvm import index_rule
 from runtime.inference import invocation, loading, programs
 from runtime.inference.errors import NoModelError, Response, StartError, UnknownModelError
+from runtime.inference.handlers import Program
 from runtime.inference.invocation import ServedModel
 from runtime.inference.loading import ModelFolder
 from runtime.inference.models import Model
@@ -85,7 +86,7 @@ class ScoringService:
         self.model: ServedModel | None = None
         self.store: ModelStore | None = None
         self.failure = ""
-        self.program: programs.Program | None = None
+        self.program: Program | None = None
         invocation.check(settings)
         if settings.multi_model:
             self.program = programs.bring(settings, paths)

@@ -18,6 +18,7 @@ from runtime.job.failures import PlatformError, UserError
 MOST_ENTRIES = 100_000
 MOST_BYTES = 4 << 30  # unpacked, all files together
 COPY_BYTES = 1 << 20
+ARCHIVES = {".gz", ".tgz", ".tar", ".bz2", ".xz", ".zip"}
 
 Links = dict[Path, str]  # path of a symbolic link -> its target as the archive has it
 
@@ -42,6 +43,8 @@ def bring(uri: str, folder: Path) -> None:
         raise UserError(f"sagemaker_submit_directory: there is no file or folder {uri}")
     elif tarfile.is_tarfile(source):
         unpack(source, folder, uri)
+    elif source.suffix in ARCHIVES:
+        raise UserError(f"{uri} is not a tar archive")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -22,6 +23,7 @@ from runtime.training import environment
 
 COMPAT = Path(runtime.__file__).parent / "compat"  # the modules that such programs import
 MARGIN = 40  # of the failure file's characters, for the name of the error
+MISSING_PACKAGE = re.compile(r"ModuleNotFoundError: No module named '(\w+)[\w.]*'")
 TELLING = 10  # lines of output that the failure file tries to hold
 
 log = logging.getLogger(__name__)
@@ -129,7 +131,15 @@ def _ended(program: str, status: int, lines: list[str], stopped: bool) -> int:
     how = f"exited with code {status}"
     if status < 0:
         how = f"was killed by signal {signal.Signals(-status).name}"
-    raise ExecuteUserScriptError(_with_last(f"{program} {how}:", lines), exit_code)
+    raise ExecuteUserScriptError(_with_last(f"{program} {how}{_hint(lines)}:", lines), exit_code)
+
+
+def _hint(lines: list[str]) -> str:
+    """Return what to do about a package that the built-in container has and this image has not."""
+    absent = MISSING_PACKAGE.fullmatch(lines[-1]) if lines else None
+    if absent is None:
+        return ""
+    return f" (name the package {absent[1]} in requirements.txt beside it, or in requirements.in)"
 
 
 def _with_last(message: str, lines: list[str]) -> str:
