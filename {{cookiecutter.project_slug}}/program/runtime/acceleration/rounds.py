@@ -59,7 +59,7 @@ def cut(booster: xgboost.Booster, wanted: bool = True) -> tuple[xgboost.Booster,
         )
     if found.used == found.total:
         return booster, found
-    log.info("answering with %s: the best of early stopping; %s", found, WAY_OUT)
+    log.info("answering with %s: early stopping recorded the last as best; %s", found, WAY_OUT)
     return booster[: found.used * layers], found
 
 
