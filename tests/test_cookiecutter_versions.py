@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import unavailable
+from environment import locked
 from rendering import DEFAULT_SLUG, ROOT, WINDOWS, files_of, run_cookiecutter
 
 OLDEST = "2.6.0"
@@ -31,8 +32,14 @@ def oldest_python() -> str:
 
 @pytest.fixture(scope="session")
 def old_python() -> Path:
-    """An environment with the old cookiecutter; made once, kept under build/."""
+    """The Python of an environment with the old cookiecutter; made once, kept under build/."""
     folder = ROOT / "build" / f"cookiecutter-{OLDEST}"
+    with locked(folder.with_suffix(".lock")):
+        return made(folder)
+
+
+def made(folder: Path) -> Path:
+    """Make the environment in `folder` unless it is there; return its Python."""
     python = folder / ("Scripts/python.exe" if WINDOWS else "bin/python")
     check = [python, "-c", "import cookiecutter"]
     if python.exists() and subprocess.run(check, capture_output=True, check=False).returncode == 0:
