@@ -21,10 +21,10 @@ def ask_at_once(address: tuple[str, int], head: bytes, body: bytes) -> tuple[str
         try:
             connection.sendall(head + body)
             answer = connection.makefile("rb").read()
-        except OSError:
-            return "lost", b""
+        except OSError as error:
+            return "lost", repr(error).encode()
     top, blank, content = answer.partition(b"\r\n\r\n")
-    return (top.split()[1].decode() if blank else "lost"), content
+    return (top.split()[1].decode(), content) if blank else ("lost", answer)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Load:
                 time.sleep(0.01)
             elif fate == "lost":
                 with self.lock:
-                    self.lost.append((time.monotonic(), fate))
+                    self.lost.append((time.monotonic(), text.decode()))
             else:
                 self._count(int(fate), text)
 

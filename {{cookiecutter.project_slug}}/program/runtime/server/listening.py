@@ -15,6 +15,7 @@ import time
 
 BACKLOG = 2048
 ATTACH_FILTER = 26  # SO_ATTACH_FILTER of socket(7), which Python does not name
+MIN_TTL = 21  # IP_MINTTL of ip(7)
 # Classic BPF on a TCP segment: code, jump if true, jump if false, operand of each instruction.
 DROP_SYN = (
     (0x30, 0, 0, 13),  # load byte 13 of the segment: its flags
@@ -49,13 +50,30 @@ def turn_away(listener: socket.socket) -> None:
 
     A client that tries is not answered; it tries again after a second, and is refused then.
     """
+    for refuse in (drop_syn, drop_all):
+        try:
+            refuse(listener)
+            return
+        except OSError as error:
+            log.debug("%s: %s", refuse.__name__, error)
+    # Not Linux: between the last look at the queue and the end, a connection may be reset.
+
+
+def drop_syn(listener: socket.socket) -> None:
+    """Drop segments that ask for a connection. Linux 6.18 lets only administrators do that."""
     instructions = b"".join(struct.pack("HBBI", *line) for line in DROP_SYN)
     program = ctypes.create_string_buffer(instructions)
     fprog = struct.pack("HL", len(DROP_SYN), ctypes.addressof(program))
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, fprog)
-    except OSError as error:  # not Linux, or a kernel without: a reset is possible, no more
-        log.debug("new clients cannot be turned away: %s", error)
+    listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, fprog)
+
+
+def drop_all(listener: socket.socket) -> None:
+    """Drop packets whose time to live is below 255; systems that clients run on start at 64 or 128.
+
+    A handshake that is in progress completes, but what follows is dropped too. On this machine a
+    handshake takes no time, so that there is none.
+    """
+    listener.setsockopt(socket.IPPROTO_IP, MIN_TTL, 255)
 
 
 def waiting(listener: socket.socket) -> int:
