@@ -130,10 +130,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Request]
     def send(request: Request) -> Response:
         if request.server not in running:
             running[request.server] = start(request.server)
-        path = f"/models/{request.model}/invoke" if request.model else "/invocations"
+        method, path = request.route.split()
+        path = f"/models/{request.model}/invoke" if request.model else path
         given = {"Content-Type": request.content_type, "Accept": request.accept}
         headers = {key: value for key, value in given.items() if value is not None}
-        return running[request.server].request("POST", path, request.body, headers)
+        return running[request.server].request(method, path, request.body, headers)
 
     yield send
     for server in running.values():

@@ -1,7 +1,8 @@
 """Run AWS's own code on the table of cases and write what it gives to `figures/`.
 
-    PYTHONPATH=tests/runtime python -m differential.record SOURCE (serving | training | models)
+    cd tests/runtime && PYTHONHASHSEED=0 python -m differential.record SOURCE serving
 
+and with `training`, or `models`, in place of `serving`.
 SOURCE is the folder `src` of a checkout of github.com/aws/sagemaker-xgboost-container (these
 figures: commit cb8df91). The Python has its requirements, with XGBoost 3.2.0 as we have it, and
 nothing of this project. `models` trains the models of `models/` anew, which changes every answer.
@@ -57,6 +58,9 @@ def train_models() -> None:
                             ("hinge", "binary:hinge")):  # fmt: skip
         for seed, letter in enumerate("abc"):
             save(train(objective, seed), f"{kind}-{letter}")
+    stopped = train("reg:squarederror")
+    stopped.set_attr(best_iteration="0")  # as early stopping leaves it
+    save(stopped, "stopped")
     (MODELS / "pickled").write_bytes(pickle.dumps(train("binary:logistic")))
 
 
@@ -78,6 +82,7 @@ def figure(status: int, media_type: str | None, body: bytes) -> dict[str, Any]:
         text = body.decode()
     if len(text) > 4000:
         text = f"{len(text.splitlines())} lines"
+    text = re.sub(r"\d+\.\d{9,}", lambda found: f"{float(found[0]):.8g}", text)  # float32 all
     return {"status": status, "type": media_type, "body": text}
 
 
@@ -97,7 +102,8 @@ def ask_application(requests: list[serving_cases.Request]) -> dict[str, Any]:
     found = {}
     for request in requests:
         headers = {"Accept": request.accept} if request.accept else {}
-        answer = client.post("/invocations", data=request.body, headers=headers,
+        method, path = request.route.split()
+        answer = client.open(path, method=method, data=request.body, headers=headers,
                              content_type=request.content_type)  # fmt: skip
         found[request.id] = figure(answer.status_code, answer.content_type, answer.data)
     return found

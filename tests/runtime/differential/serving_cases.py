@@ -66,6 +66,7 @@ class Request:
     content_type: str | None = "text/csv"
     accept: str | None = None
     model: str = ""  # of many
+    route: str = "POST /invocations"
     difference: str = ""
     ours: Answer | Callable[[dict[str, Any]], Answer] | None = None
     exact: bool = False  # to the byte
@@ -120,6 +121,8 @@ SERVERS = {
     "6 MB": Server((BINARY,), {"MAX_CONTENT_LENGTH": "6291456"}),
     "pickle": Server(("pickled",), ready=False),
     "pickle allowed": Server(("pickled",), {"ALLOW_PICKLE": "true"}),
+    "early stopped": Server(("stopped",)),
+    "early stopped, all trees": Server(("stopped",), {"BEST_ITERATION": "false"}),
     "base 1": Server((BINARY,), {"LIBSVM_INDEX_BASE": "1"}),
     "short rows allowed": Server((BINARY,), {"SHORT_ROWS": "missing"}),
     "csv by default": Server((BINARY,), {"INPUT_FORMAT": "csv", "NUM_CLASSES": "2"}),
@@ -207,6 +210,8 @@ def refusals() -> Iterator[Request]:
     for kind in ("image/png", "application/x-parquet", "text/csv; label_size=2",
                  "text/csv; label_size=1=1", "text/plain"):  # fmt: skip
         yield Request("binary", f"content type {kind}", text(FULL), kind)
+    for route in ("GET /invocations", "POST /ping", "PUT /execution-parameters", "GET /nothing"):
+        yield Request("binary", route, b"", None, route=route)
     for accept in ("image/png", "text/html"):
         yield Request("binary", f"accept {accept}", text(FULL), accept=accept)
 
@@ -304,14 +309,18 @@ def differences() -> Iterator[Request]:
     yield Request("binary", "a body over 6 MB", large,
                   difference="Largest request", ours=Answer(200, "text/csv"))  # fmt: skip
     yield Request("6 MB", "a body over 6 MB", large)
+    for server in ("early stopped, all trees", "early stopped"):
+        cut = server == "early stopped"
+        yield Request(server, "csv", text(FULL), ours=Answer(200, "text/csv") if cut else None,
+                      difference="Models that stopped early" if cut else "")  # fmt: skip
     yield Request("pickle", "csv", text(FULL), difference="Pickled models", ours=Answer(503))
     yield Request("pickle allowed", "csv", text(FULL))
     yield Request("binary", "the body of a refusal", b"1,2,x,4,5", exact=True,
                   ours=Answer(415, "application/json"),
                   difference="Bodies of refusals")  # fmt: skip
-    yield Request("binary", "the last line", b"0,0,0,0,0\n0,0,0,0,0", exact=True,
-                  difference="Text of answers",
-                  ours=Answer(200, "text/csv", "0.59526306\n0.59526306\n"))  # fmt: skip
+    yield Request("unknown key", "the last line", text(FULL[:2]), exact=True,
+                  ours=Answer(200, "text/csv", "0,nan\n1,nan\n"),
+                  difference="Text of answers")  # fmt: skip
 
 
 CASES = [*formats(), *refusals(), *answers(), *answers_of_many(), *differences()]
