@@ -62,8 +62,11 @@ class Outcome:
     log: str
 
 
-def local_command(base: Path, environ: dict[str, str], program: Path = PROGRAM) -> dict[str, Any]:
+def local_command(
+    base: Path, environ: dict[str, str], program: Path | None = None
+) -> dict[str, Any]:
     """Return how to start `train` from the source tree, or from a copy of it."""
+    program = program or PROGRAM
     variables = {
         **os.environ,
         **environ,
@@ -118,7 +121,7 @@ class Job:
         for name, document in documents.items():
             (config / f"{name}.json").write_text(json.dumps(document))
 
-    def start(self, program: Path = PROGRAM) -> subprocess.Popen[str]:
+    def start(self, program: Path | None = None) -> subprocess.Popen[str]:
         """Start `train` and return it at once; its output is one text stream."""
         self.configure()
         environ = {"ACCELERATION": "off", **self.environ}
@@ -143,7 +146,7 @@ class Job:
         else:
             self.process.kill()
 
-    def run_program(self, program: Path = PROGRAM) -> Outcome:
+    def run_program(self, program: Path | None = None) -> Outcome:
         """Run `train` to its end."""
         process = self.start(program)
         text, _ = process.communicate(timeout=300)
