@@ -32,8 +32,8 @@ def is_untouched() -> bool:
 def version() -> str:
     """Return the version of features.py: its own VERSION, or else a digest of its source.
 
-    A VERSION of "identity" is no version: it stands in files of the former template, whoever has
-    edited them since.
+    A VERSION of "identity" does not count: files of the former template have it, whoever has edited
+    them since.
     """
     explicit = getattr(features, "VERSION", None)
     return (
