@@ -1,8 +1,8 @@
 """Which boosting rounds answer: those up to the best one, where early stopping recorded it.
 
-XGBoost keeps the rounds after the best one in the model, and its estimators leave them out when
-they predict; so does the built-in algorithm. The model is therefore cut before any engine is built
-from it, so that every engine, check and output has the same trees.
+XGBoost keeps the rounds after the best one in the model, and its scikit-learn estimators leave them
+out when they predict. The model is therefore cut before any engine is built from it, so that every
+engine, check and output has the same trees.
 Source: https://xgboost.readthedocs.io/en/stable/prediction.html
 """
 
