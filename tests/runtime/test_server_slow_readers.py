@@ -96,6 +96,8 @@ def test_what_slow_readers_left_is_removed(launch, booster, opt_ml: Path) -> Non
     server = launch(opt_ml, SAGEMAKER_INFERENCE_OUTPUT="contributions")
     if not server.children("nginx"):
         pytest.skip("nginx is not on PATH")
+    if server.container:
+        pytest.skip("there nobody may see what nginx's workers have opened")
     setting = f"sed -n 's|.*proxy_temp_path \\(.*\\)/proxy;|\\1|p' {server.run_folder()}/nginx.conf"
     folder = server.shell(setting).strip()
     reader = SlowReader(server, PART * PARTS)
@@ -107,4 +109,4 @@ def test_what_slow_readers_left_is_removed(launch, booster, opt_ml: Path) -> Non
     reader.join(60)
     assert not server.shell(opened)
     assert server.stop() == 0
-    assert server.container or not Path(folder).exists()
+    assert not Path(folder).exists()

@@ -164,13 +164,22 @@ class Monitor:
         }
 
 
+class _Workers(multiprocess.MultiProcessCollector):
+    """Collects the metrics of all workers, but not of one that is just making its files."""
+
+    def collect(self) -> Any:
+        """Return the metrics; a file that is still empty would be an error."""
+        files = [str(path) for path in Path(self._path).glob("*.db") if path.stat().st_size]
+        return self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+
+
 def exposition() -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return Response(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    _Workers(registry)  # type: ignore[no-untyped-call]
     with _locked(Path(folder), fcntl.LOCK_SH):
         return Response(200, generate_latest(registry), CONTENT_TYPE_LATEST)
 
@@ -179,7 +188,6 @@ def forget(pid: int) -> None:
     """Drop the gauges of a worker that exited, and keep its counts; called in the master only."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
     _exited.add(pid)
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     try:
@@ -204,6 +212,7 @@ def _locked(folder: Path, mode: int) -> Iterator[None]:
 
 def _fold(folder: Path, pid: int) -> None:
     """Add the counts of a worker that exited to those of process 0, and remove its files."""
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
     for kind in ("counter", "histogram"):
         path, kept = folder / f"{kind}_{pid}.db", folder / f"{kind}_0.db"
         try:
