@@ -165,6 +165,7 @@ def jobs_of_channels() -> Iterator[Job]:
     yield Job("two channels", BASE, {"train": train, "validation": validation})
     yield Job("files in folders", BASE, {"train": Channel(halves)})
     yield Job("sharded", BASE, {"train": Channel(train.files, distribution="ShardedByS3Key")})
+    yield Job("an empty validation channel", BASE, {"train": train, "validation": Channel({})})
     yield Job("an empty train channel", BASE, {"train": Channel({})})
     yield Job("validation alone", BASE, {"validation": validation})
     yield Job("a channel called training", BASE, {"training": train})
