@@ -44,6 +44,8 @@ SUITES = [
     pytest.param("test_deploy_pipeline.py", {}, id="pipeline"),
     pytest.param("test_deploy_lambda.py", {}, id="the Lambda client"),
     pytest.param("test_deploy_sdk.py", {}, id="the SDK in local mode"),
+    pytest.param("test_framework_serving.py", {}, id="framework mode"),
+    pytest.param("test_framework_sdk.py", {}, id="the SDK's framework classes"),
 ]
 LARGEST_MB = {"": 450, "parquet": 600}  # above the base image, by the extra format
 PACKAGES = (
