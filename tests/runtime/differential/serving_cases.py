@@ -323,4 +323,34 @@ def differences() -> Iterator[Request]:
                   difference="Text of answers")  # fmt: skip
 
 
-CASES = [*formats(), *refusals(), *answers(), *answers_of_many(), *differences()]
+def forms() -> Iterator[Request]:
+    """Text as it comes: what the built-in reads as it stands, refuses, or takes for granted."""
+    kind = "text/libsvm"
+    for name, body in {"a blank at the start": b"  1,2,3,4,5",
+                       "an empty cell at the end": b"1,2,3,4,", "NA": b"NA,2,3,4,5",
+                       "null": b"null,2,3,4,5", "hexadecimal": b"0x10,2,3,4,5",
+                       "a decimal comma": b"1,5;2,5;3,5;4,5;5,5",
+                       "a blank line inside": b"1,2,3,4,5\n\n0,0,0,0,0"}.items():  # fmt: skip
+        yield Request("binary", f"csv with {name}", body)
+    for name, body in {"pairs out of order": b"0 3:1 0:2", "inf": b"0 0:inf 1:2",
+                       "a negative index": b"0 -1:1 1:2", "a blank line": b"0 0:1\n\n1 0:3",
+                       "CRLF": b"0 0:1 1:2\r\n1 0:3 1:1\r\n"}.items():  # fmt: skip
+        yield Request("binary", f"libsvm with {name}", body, kind)
+    row, read = "More forms of text", Answer(200, "text/csv")
+    for name, body in {"quotes": b'"1","2","3","4","5"', "CR alone": b"1,2,3,4,5\r0,0,0,0,0",
+                       "a byte order mark": b"\xef\xbb\xbf1,2,3,4,5"}.items():  # fmt: skip
+        yield Request("binary", f"csv with {name}", body, difference=row, ours=read)
+    for name, body in {"tabs": b"0\t0:1\t1:2", "query ids": b"0 qid:1 0:1 1:2",
+                       "no pairs": b"0\n1",
+                       "no pairs at the end": b"1 0:1\n0"}.items():  # fmt: skip
+        yield Request("binary", f"libsvm with {name}", body, kind, difference=row, ours=read)
+    yield Request("binary", "csv of blanks", b" \n", difference=row, ours=Answer(204))
+    row, refused = "Doubtful text", Answer(415)
+    yield Request("binary", "csv with 1_000", b"1_000,2,3,4,5", difference=row, ours=refused)
+    yield Request("binary", "csv in another charset", b"1,2,3,4,5", "text/csv; charset=utf-16",
+                  difference=row, ours=refused)  # fmt: skip
+    yield Request("binary", "libsvm with a duplicate index", b"0 0:1 0:2", kind,
+                  difference=row, ours=refused)  # fmt: skip
+
+
+CASES = [*formats(), *forms(), *refusals(), *answers(), *answers_of_many(), *differences()]
