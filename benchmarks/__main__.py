@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import serving, startup, steps, training
+from benchmarks import adversarial, serving, startup, steps, training
 
 RESULTS = Path(__file__).with_name("results")
-WHAT = ("steps", "serving", "startup", "training")
+WHAT = ("steps", "serving", "startup", "training", "adversarial")
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10, help="alternations (default 10)")
     parser.add_argument("--seconds", type=int, default=2, help="of one burst (default 2)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of training (default 1000000)")
+    parser.add_argument("--bytes", type=int, default=25 << 20, help="of a hostile body")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(WHAT)
     if unknown:
@@ -38,6 +39,8 @@ def main() -> None:
         startup.run(RESULTS, max(3, arguments.turns // 3))
     if "training" in arguments.what:
         training.run(RESULTS, arguments.rows, max(3, arguments.turns // 3))
+    if "adversarial" in arguments.what:
+        adversarial.run(RESULTS, arguments.bytes)
 
 
 if __name__ == "__main__":

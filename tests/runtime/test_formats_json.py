@@ -108,3 +108,16 @@ def test_json_lines_faults_name_the_line() -> None:
     with pytest.raises(DecodeError, match="row 2") as caught:
         rows("[1,2,3]\n[1,2,\n3]", "application/jsonlines")
     assert caught.value.row == 2
+
+
+def test_long_json_lines_are_read_in_blocks_and_keep_count_of_rows() -> None:
+    lines = [json.dumps({"c": 3, "a": i, "b": None}) for i in range(60_000)]
+    found = rows("\n".join(lines), "application/jsonlines")
+    np.testing.assert_array_equal(found[:, 0], np.arange(60_000))
+    assert found[7, 2] == 3
+    for wrong in ("x", '{"a":1,"b":2,"c":"d"}'):
+        with pytest.raises(DecodeError) as caught:
+            rows("\n".join([*lines, wrong]), "application/jsonlines")
+        assert caught.value.row == 60_001
+    with pytest.raises(DecodeError, match="among objects by name"):
+        rows("\n".join([*lines, *["[1,2,null]"] * 60_000]), "application/jsonlines")

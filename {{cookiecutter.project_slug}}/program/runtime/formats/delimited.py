@@ -50,7 +50,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     text = lines_of(body)
     if not text:
         return Rows.none(schema.num_features)
-    delimiter = delimiter_of(text)
+    delimiter = delimiter_of([first_line(text)])
     if len(first_line(text)) > BLOCK_BYTES:  # one line may be the whole body
         found = cells_in(first_line(text), delimiter)
         if found > schema.num_features:
@@ -60,7 +60,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
                 found=found,
             )
     try:
-        return Rows(parse_text(text, delimiter))
+        return Rows(parse_text(text, delimiter, schema))
     except DecodeError as error:
         if error.row == 1 and header_of(text, delimiter):
             error.message += "; send no header row"
@@ -121,7 +121,7 @@ class Layout:
 def layout_of(text: bytes, reading: Reading) -> Layout:
     """Return the layout of a file that starts with `text`. Raises DecodeError where its header or
     its width cannot be that of training data."""
-    delimiter = delimiter_of(text)
+    delimiter = delimiter_of(first_lines(text))
     header = header_of(text, delimiter)
     skip = 2 if reading.csv_weights else 1
     layout = Layout(
@@ -169,16 +169,16 @@ def line_of(stream: BinaryIO, row: int) -> int:
     """Return the line of a training file that holds a row: a header and blank lines are none."""
     start = without_blank_lines(lines_of(stream.read(BLOCK_BYTES)))
     stream.seek(0)
-    header = header_of(start, delimiter_of(start))
+    header = header_of(start, delimiter_of(first_lines(start)))
     return line_of_row(stream, row + bool(header), lambda line: bool(line.strip(b" ")))
 
 
-def delimiter_of(text: bytes) -> bytes:
-    """Return the one of DELIMITERS that most of the first rows have outside quotes, else a comma.
+def delimiter_of(lines: list[bytes]) -> bytes:
+    """Return the one of DELIMITERS that most of the first lines have outside quotes, else a comma.
 
-    One line alone does not decide: names may hold delimiters, and a row may be odd.
+    One line alone does not decide in training: names may hold delimiters, and a row may be odd.
     """
-    lines = [line.strip(b" ") for line in first_lines(text)]
+    lines = [line.strip(b" ") for line in lines]
     lines = [QUOTED.sub(b"", line) if b'"' in line else line for line in lines]
     return max(DELIMITERS, key=lambda delimiter: sum(delimiter in line for line in lines))
 
@@ -195,8 +195,9 @@ def header_of(text: bytes, delimiter: bytes) -> list[str] | None:
     return [cell.strip() for cell in cells]
 
 
-def parse_text(text: bytes, delimiter: bytes) -> Floats:
-    """Return the lines of `text` as float32 [lines, width]; long texts go block by block."""
+def parse_text(text: bytes, delimiter: bytes, schema: Schema | None = None) -> Floats:
+    """Return the lines of `text` as float32 [lines, width]; long texts go block by block, and end
+    with the first one if its width cannot be the model's."""
     if len(text) <= BLOCK_BYTES:
         return parse_block(text, delimiter)
     parts: list[Floats] = []
@@ -212,7 +213,14 @@ def parse_text(text: bytes, delimiter: bytes) -> Floats:
             error.row = (error.row or 1) + sum(map(len, parts))
             raise
         start, width = end + 1, parts[0].shape[1]
+        if schema and not may_have(width, schema):
+            break
     return np.concatenate(parts)
+
+
+def may_have(width: int, schema: Schema) -> bool:
+    """Return whether rows of `width` cells can be the model's."""
+    return width == schema.num_features or (width < schema.num_features and schema.pad_short_rows)
 
 
 def parse_block(text: bytes, delimiter: bytes, width: int | None = None) -> Floats:
@@ -286,6 +294,8 @@ def fault_of(text: bytes, width: int) -> DecodeError:
 
 def unquoted(text: bytes, delimiter: bytes) -> bytes:
     """Return `text` without quotes around cells. Raises DecodeError where they cannot go."""
+    if delimiter != b" " and is_plainly_quoted(text, delimiter):
+        return text.replace(b'"', b"")
     mark, lines = delimiter.decode(), []
     for row, cells in enumerate(split_quoted(text, delimiter), 1):
         line = mark.join(cell.strip() or "nan" for cell in cells)
@@ -293,6 +303,16 @@ def unquoted(text: bytes, delimiter: bytes) -> bytes:
             raise DecodeError("a cell holds a delimiter or a line break", row=row)
         lines.append(line)
     return "\n".join(lines).encode()
+
+
+def is_plainly_quoted(text: bytes, delimiter: bytes) -> bool:
+    """Return whether quotes open and close whole cells, and hold no delimiter, line or quote."""
+    flat = delimiter + text.replace(b"\n", delimiter) + delimiter
+    count = flat.count(b'"')
+    shape = flat.translate(None, bytes(set(range(256)) - {*b'"', *delimiter}))
+    return 2 * flat.count(delimiter + b'"') == count == 2 * flat.count(
+        b'"' + delimiter
+    ) and b'"' not in shape.replace(b'""', b"")
 
 
 def split_quoted(text: bytes, delimiter: bytes) -> list[list[str]]:

@@ -5,6 +5,7 @@ A training line has the label first in its array, or under the key `label` of it
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -12,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.formats import numbers
-from runtime.formats.errors import DecodeError
+from runtime.formats.errors import DecodeError, FormatError
 from runtime.formats.json_rows import (
-    check_nesting,
     dense,
     is_named,
     load,
@@ -30,9 +30,12 @@ from runtime.formats.table import (
     Schema,
     Table,
     check_names,
+    check_size,
     query_id_fault,
 )
 from runtime.formats.text import blocks, line_of_row, lines_of, without_blank_lines
+
+DECODE_BYTES = 1 << 20  # of a request: objects of Python are much larger than their text
 
 
 def decode(body: bytes, schema: Schema) -> Rows:
@@ -41,8 +44,22 @@ def decode(body: bytes, schema: Schema) -> Rows:
     values = dense_lines(text)
     if values is not None:
         return Rows(numbers.narrow(values))
-    check_nesting(text, schema)
-    return rows_of(load_lines(text), schema)
+    check_size(text.count(b"\n") + 1, schema)
+    parts: list[Rows] = []
+    for block in blocks(io.BytesIO(text), DECODE_BYTES):
+        try:
+            parts.append(rows_of(load_lines(block.removesuffix(b"\n")), schema))
+        except FormatError as error:
+            error.row = error.row and error.row + sum(len(part.values) for part in parts)
+            raise
+        if parts[-1].names != parts[0].names:
+            raise DecodeError("arrays or tensors among objects by name")
+        if parts[-1].values.shape[1] != parts[0].values.shape[1]:
+            found, width = parts[-1].values.shape[1], parts[0].values.shape[1]
+            raise DecodeError(f"a row of {found} cells where the first row has {width}")
+    if not parts:
+        return Rows.none(schema.num_features)
+    return Rows(np.concatenate([part.values for part in parts]), parts[0].names)
 
 
 def dense_lines(text: bytes) -> numbers.Doubles | None:

@@ -20,7 +20,7 @@ from runtime.formats.errors import ColumnsError, DecodeError
 from runtime.formats.table import QUERY_ID, Floats, Rows, Schema, blank, order_of, positions
 from runtime.formats.text import BYTE_ORDER_MARK
 
-OBJECT_CELLS = 16  # of a matrix, that an array or object of Python costs
+ARRAY_CELLS, OBJECT_CELLS = 32, 128  # of a matrix, that they cost in Python
 NUMBER_TYPES = {int, float, type(None)}
 
 
@@ -57,12 +57,11 @@ def dense(body: bytes) -> numbers.Doubles | None:
 
 def check_nesting(text: bytes, schema: Schema) -> None:
     """Raise DecodeError where the objects of a small body would fill the memory."""
-    found = text.count(b"[") + text.count(b"{")
-    if found * OBJECT_CELLS > schema.max_cells:
+    arrays, objects = text.count(b"["), text.count(b"{")
+    if arrays * ARRAY_CELLS + objects * OBJECT_CELLS > schema.max_cells:
         raise DecodeError(
-            f"{found} arrays and objects are too many at once; send fewer rows",
-            expected=schema.max_cells // OBJECT_CELLS,
-            found=found,
+            f"{arrays} arrays and {objects} objects are too many at once; send fewer rows",
+            found=arrays + objects,
         )
 
 

@@ -16,10 +16,17 @@ from scipy.sparse import csr_matrix
 
 from runtime.formats import numbers
 from runtime.formats.errors import ColumnsError, DecodeError, quoted
-from runtime.formats.table import Floats, Reading, Rows, Schema, Table, blank, check_size
-from runtime.formats.text import blocks, line_of_row, lines_of
-
-LARGEST_INDEX = 2**31 - 2
+from runtime.formats.table import (
+    LARGEST_INDEX,
+    Floats,
+    Reading,
+    Rows,
+    Schema,
+    Table,
+    blank,
+    check_size,
+)
+from runtime.formats.text import BLOCK_BYTES, blocks, line_of_row, lines_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
     check_size(text.count(b"\n") + 1, schema)
     lines = without_comments(text).split(b"\n")
     rests = [without_label(line.strip(), row) for row, line in enumerate(lines, 1)]
+    check_long_lines(rests, schema)
     pairs = parse_pairs(rests)
     base = schema.index_base if schema.index_base is not None else base_of(pairs.indices, schema)
     columns = pairs.indices - base
@@ -55,6 +63,19 @@ def decode(body: bytes, schema: Schema) -> Rows:
     values = blank(len(rests), schema)
     values[pairs.rows, columns] = pairs.values
     return Rows(values)
+
+
+def check_long_lines(lines: list[bytes], schema: Schema) -> None:
+    """Raise ColumnsError at a very long line of more pairs than the model has columns: finding
+    the one that is at fault would take long."""
+    for row, line in enumerate(lines, 1):
+        if len(line) > BLOCK_BYTES and (found := line.count(b":")) > schema.num_features:
+            raise ColumnsError(
+                f"{found} pairs where the model has {schema.num_features} columns",
+                row=row,
+                expected=schema.num_features,
+                found=found,
+            )
 
 
 def base_of(indices: NDArray[np.int64], schema: Schema) -> int:

@@ -19,13 +19,23 @@ from google.protobuf.message import DecodeError as MessageError
 from scipy.sparse import csr_matrix
 
 from runtime.formats import numbers
-from runtime.formats.errors import DecodeError
-from runtime.formats.table import Floats, Reading, Rows, Schema, Table, blank, positions
+from runtime.formats.errors import DecodeError, FormatError
+from runtime.formats.table import (
+    LARGEST_INDEX,
+    Floats,
+    Reading,
+    Rows,
+    Schema,
+    Table,
+    blank,
+    positions,
+)
 
 MAGIC = 0xCED7230A
 HEADER = struct.Struct("<II")
 LENGTH_BITS = 29  # the upper three bits of the length tell parts of a record that was split
 BLOCK_ROWS = 16384
+RECORD_CELLS = 64  # of a matrix, that reading a record takes as long as
 TENSORS = {
     "float32_tensor": ("Float32Tensor", 2, "TYPE_FLOAT"),
     "float64_tensor": ("Float64Tensor", 3, "TYPE_DOUBLE"),
@@ -111,15 +121,36 @@ def label_record(label: Mapping[str, Any]) -> bytes:
 
 def decode(body: bytes, schema: Schema) -> Rows:
     """Return the rows of a request; labels are ignored."""
-    records = parse_records(list(payloads(io.BytesIO(body))))
+    most = schema.max_cells // RECORD_CELLS
+    if next(islice(payloads(io.BytesIO(body)), most, None), None) is not None:
+        raise DecodeError(f"more than {most} records at once; send fewer rows", expected=most)
+    source, blocks, start = payloads(io.BytesIO(body)), [], 0
+    while block := list(islice(source, BLOCK_ROWS)):
+        try:
+            blocks.append(rows_of(block, schema))
+        except FormatError as error:
+            error.row = error.row and error.row + start
+            raise
+        if blocks[-1].shape[1] != blocks[0].shape[1]:
+            raise DecodeError(
+                f"{blocks[-1].shape[1]} values where the first row has {blocks[0].shape[1]}",
+                row=start + 1,
+            )
+        start += len(block)
+    return Rows(blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
+
+
+def rows_of(block: list[bytes], schema: Schema) -> Floats:
+    """Return the rows of some records, float32 [records, columns]."""
+    records = parse_records(block)
     tensors = [tensor_of(record.features, row) for row, record in enumerate(records, 1)]
     if not any(map(is_sparse, tensors)):
-        return Rows(dense(tensors))
+        return dense(tensors)
     values = blank(len(tensors), schema)
     for row, tensor in enumerate(tensors, 1):
         keys, cells = pairs_of(tensor, row)
         values[row - 1, positions(keys, schema.num_features, row)] = cells
-    return Rows(numbers.finite(values))
+    return numbers.finite(values)
 
 
 def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
@@ -186,7 +217,13 @@ def pairs_of(tensor: Any, row: int) -> tuple[list[int], list[float]]:
 def sparse(tensors: list[Any]) -> csr_matrix:
     """Return sparse tensors as float32 [tensors, columns], as wide as the widest shape or key."""
     pairs = [pairs_of(tensor, row) for row, tensor in enumerate(tensors, 1)]
-    width = max(max([*tensor.shape[-1:], *(key + 1 for key in tensor.keys)]) for tensor in tensors)
+    widths = [max([*tensor.shape[-1:], *(key + 1 for key in tensor.keys)]) for tensor in tensors]
+    width = max(widths)
+    if width > LARGEST_INDEX + 1:
+        raise DecodeError(
+            f"a shape or key of {width} is beyond {LARGEST_INDEX}, the last column of XGBoost",
+            row=widths.index(width) + 1,
+        )
     indices = [positions(keys, width, row) for row, (keys, _) in enumerate(pairs, 1)]
     cells = np.fromiter(chain.from_iterable(values for _, values in pairs), np.float64)
     indptr = np.cumsum([0, *map(len, indices)])

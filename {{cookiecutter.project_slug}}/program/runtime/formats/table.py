@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from runtime.formats.errors import ColumnsError, DecodeError, listed, quoted
 
 Floats = NDArray[np.float32]
+LARGEST_INDEX = 2**31 - 2  # of a column: XGBoost counts them in 32 bits
 QUERY_ID = "qid"  # the column of training files that groups the rows of a ranking
 LARGEST_QUERY_ID = 2**53  # whole numbers are exact in float64 up to that
 PANDAS_UNNAMED = re.compile(r"Unnamed: \d+")

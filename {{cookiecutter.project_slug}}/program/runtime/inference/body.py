@@ -10,6 +10,8 @@ from runtime.formats.errors import DecodeError, MediaTypeError, quoted
 from runtime.inference.errors import BodyTooLargeError
 
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+FIRST_PIECE_BYTES, PIECE_BYTES = 1 << 10, 1 << 16  # of a member: small ones have little behind them
+MOST_MEMBERS = 100_000
 
 
 def too_large(limit: int, found: object) -> BodyTooLargeError:
@@ -19,23 +21,34 @@ def too_large(limit: int, found: object) -> BodyTooLargeError:
 
 
 def inflate(body: bytes, limit: int) -> bytes:
-    """Decompress gzip (several members too) or zlib, at most `limit` bytes."""
-    parts, left = [], limit
-    while body:
-        machine = zlib.decompressobj(GZIP_OR_ZLIB)
-        try:
-            part = machine.decompress(body, left + 1)
-        except zlib.error as problem:
-            raise DecodeError(
-                f"Content-Encoding says gzip, but the body is not: {problem}"
-            ) from None
-        left -= len(part)
-        if left < 0:
-            raise too_large(limit, f"more than {limit} after decompression")
-        if not machine.eof:
-            raise DecodeError("the gzip body ends in the middle")
-        parts.append(part)
-        body = machine.unused_data
+    """Decompress gzip (several members too) or zlib, at most `limit` bytes.
+
+    The body goes in by pieces: zlib copies what follows a member, which for many small members
+    would be the whole rest each time. Raises DecodeError, BodyTooLargeError.
+    """
+    view, position, left = memoryview(body), 0, limit
+    parts: list[bytes] = []
+    members = 0
+    while position < len(body):
+        machine, size = zlib.decompressobj(GZIP_OR_ZLIB), FIRST_PIECE_BYTES
+        members += 1
+        if members > MOST_MEMBERS:
+            raise DecodeError(f"the gzip body has more than {MOST_MEMBERS} members")
+        while not machine.eof:
+            piece = view[position : position + size]
+            if not piece:
+                raise DecodeError("the gzip body ends in the middle")
+            try:
+                part = machine.decompress(piece, left + 1)
+            except zlib.error as problem:
+                message = f"Content-Encoding says gzip, but the body is not: {problem}"
+                raise DecodeError(message) from None
+            left -= len(part)
+            if left < 0:
+                raise too_large(limit, f"more than {limit} after decompression")
+            parts.append(part)
+            position += len(piece) - len(machine.unused_data)
+            size = PIECE_BYTES
     return b"".join(parts)
 
 

@@ -14,7 +14,7 @@ from sagemaker_containers._errors import UnsupportedFormatError
 from runtime.formats import delimited, libsvm, recordio
 from runtime.formats.media import parse_media_type
 from runtime.formats.table import Reading
-from runtime.formats.text import lines_of
+from runtime.formats.text import first_line, lines_of
 
 from .data_utils import matrix_of
 
@@ -28,7 +28,8 @@ def _bytes(body: Body) -> bytes:
 def csv_to_dmatrix(input: Body, dtype: object = None) -> xgboost.DMatrix:
     """Return rows without label and header; an empty cell is missing. Raises DecodeError."""
     text = lines_of(_bytes(input))
-    return xgboost.DMatrix(delimited.parse_text(text, delimited.delimiter_of(text)))
+    delimiter = delimited.delimiter_of([first_line(text)])
+    return xgboost.DMatrix(delimited.parse_text(text, delimiter))
 
 
 def libsvm_to_dmatrix(string_like: Body) -> xgboost.DMatrix:
