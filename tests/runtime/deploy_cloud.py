@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import stat
 import sys
 import urllib.request
@@ -23,7 +24,10 @@ from moto.server import ThreadedMotoServer
 
 from deploy.__main__ import main
 
-DOCKER = f"""#!{sys.executable} -S
+# Two languages: the path of this Python may hold a space, which no first line takes.
+DOCKER = f"""#!/bin/sh
+'''exec' {shlex.quote(sys.executable)} -S "$0" "$@"
+' '''
 import json, os, sys, urllib.request
 words = sys.argv[1:]
 with open(os.environ["DOCKER_LOG"], "a") as log:
