@@ -33,6 +33,8 @@ MALFORMED: dict[str, tuple[bytes, set[int]]] = {
     "negative length": (POST + b"Content-Length: -1\r\n\r\n1", {400}),
     "length of letters": (POST + b"Content-Length: 1x\r\n\r\n1", {400}),
     "length over the limit": (POST + b"Content-Length: 99999999999\r\n\r\n1", {413}),
+    "length of many digits": (POST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n1", {400, 413}),
+    "bad chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n1,2\r\n0\r\n\r\n", {400, 415}),
     "long line": (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
     "long header": (POST + b"X-A: " + b"a" * 70_000 + b"\r\n" + BODY, {400, 431}),
     "many headers": (POST + b"".join(b"X-%d: 1\r\n" % i for i in range(9_999)) + BODY, {400, 431}),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -70,6 +72,19 @@ def test_connections_that_wait_in_the_queue_are_answered(
         with connection:
             assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
     assert server.process.wait(30) == 0
+
+
+def test_sigterm_while_the_program_is_loaded_stops_it_in_order(launch, opt_ml: Path) -> None:
+    server = launch(opt_ml, wait=False)
+    if server.container:
+        pytest.skip("the client of docker passes no signal on before the container runs")
+    status = Path(f"/proc/{server.process.pid}/status")
+    blocked = 1 << (signal.SIGTERM - 1)
+    limit = time.monotonic() + 10
+    while not int(re.findall(r"SigBlk:\s(\w+)", status.read_text())[0], 16) & blocked:
+        assert time.monotonic() < limit, "SIGTERM is not held back"
+    assert server.stop() == 0
+    assert "told to stop" in server.output()
 
 
 def test_pings_are_answered_until_nginx_has_stopped(launch, booster, opt_ml: Path) -> None:

@@ -68,7 +68,10 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
         if len(body) < length:
             raise DecodeError(f"the body ended after {len(body)} of {length} bytes")
     elif environ.get("wsgi.input_terminated"):  # chunked: the server ends the stream
-        body = environ["wsgi.input"].read(limit + 1)
+        try:
+            body = environ["wsgi.input"].read(limit + 1)
+        except Exception as error:  # of chunks, whatever the server calls it
+            raise DecodeError(f"the chunked body cannot be read: {error}") from None
         if len(body) > limit:
             raise too_large(limit, f"more than {limit}")
     else:

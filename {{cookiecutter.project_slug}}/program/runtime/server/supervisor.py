@@ -129,6 +129,7 @@ class Supervisor:
         signal.set_wakeup_fd(sender.fileno())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})  # see `serve`
         self.selector.register(self.signals, selectors.EVENT_READ)
 
     def _listen(self) -> None:
