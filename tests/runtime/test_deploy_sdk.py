@@ -29,9 +29,7 @@ def has_compose() -> bool:
 
 def remove_stopped() -> None:
     """Remove the containers of the image that the SDK made, and leaves behind when they end."""
-    chosen = [
-        f"--filter={text}" for text in (f"ancestor={IMAGE}", "name=-algo-1-", "status=exited")
-    ]
+    chosen = [f"--filter={text}" for text in (f"ancestor={IMAGE}", "name=algo-1", "status=exited")]
     listed = subprocess.run(["docker", "ps", "-aq", *chosen], capture_output=True, text=True)
     if names := listed.stdout.split():
         subprocess.run(["docker", "rm", *names], capture_output=True)

@@ -1,5 +1,7 @@
-"""SageMaker's own SDK 2, its XGBoost and XGBoostModel classes, in local mode with the image
-(CONTRACT_IMAGE=NAME): a program trains, and its model_fn serves.
+"""SageMaker's own SDKs in local mode with the image (CONTRACT_IMAGE=NAME).
+
+XGBoost and XGBoostModel of SDK 2 train a program and serve its model_fn; ModelTrainer of SDK 3
+trains one.
 """
 
 from __future__ import annotations
@@ -26,9 +28,15 @@ def model_fn(model_dir):
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not IMAGE, reason="needs CONTRACT_IMAGE=NAME")
-def test_the_sdks_framework_classes_train_and_serve_the_image(tmp_path: Path) -> None:
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not IMAGE, reason="needs CONTRACT_IMAGE=NAME"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with data and a program."""
     if not has_compose():
         pytest.skip("needs Docker Compose")
     for channel, seed in (("train", 0), ("validation", 1)):
@@ -38,23 +46,38 @@ def test_the_sdks_framework_classes_train_and_serve_the_image(tmp_path: Path) ->
     (tmp_path / "source").mkdir()
     script = (SCRIPTS / "single" / "train.py").read_text()
     (tmp_path / "source" / "train.py").write_text(script + MODEL_FN)
-    rows = np.nan_to_num(numbers(20, 3)[0])
-    (tmp_path / "rows.csv").write_text(csv_text(rows).strip())
-    tool = [sys.executable, "-m", "uv", "run", "--no-project", "--with", "sagemaker>=2.245,<3"]
+    return tmp_path
+
+
+def run_sdk(package: str, program: str, folder: Path) -> None:
+    """Run a program that uses the SDK, in an environment that has it."""
+    tool = [sys.executable, "-m", "uv", "run", "--no-project", "--with", package]
     environ = {
         **os.environ,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "unused",
         "AWS_SECRET_ACCESS_KEY": "unused",
     }
-    program = str(Path(__file__).with_name("sdk_framework_mode.py"))
-    words = [*tool, "python", program, IMAGE, str(tmp_path)]
+    words = [*tool, "python", str(Path(__file__).with_name(program)), IMAGE, str(folder)]
     done = subprocess.run(words, env=environ, capture_output=True, text=True)
     remove_stopped()
-    assert done.returncode == 0, done.stderr[-3000:]
-    with tarfile.open(tmp_path / "output" / "model.tar.gz") as archive:
-        archive.extractall(tmp_path / "model", filter="data")
-    booster = xgboost.Booster(model_file=tmp_path / "model" / "xgboost-model.ubj")
-    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def test_the_framework_classes_of_sdk_2_train_and_serve_the_image(folder: Path) -> None:
+    rows = np.nan_to_num(numbers(20, 3)[0])
+    (folder / "rows.csv").write_text(csv_text(rows).strip())
+    run_sdk("sagemaker>=2.245,<3", "sdk_framework_mode.py", folder)
+    with tarfile.open(folder / "output" / "model.tar.gz") as archive:
+        archive.extractall(folder / "model", filter="data")
+    booster = xgboost.Booster(model_file=folder / "model" / "xgboost-model.ubj")
+    answers = json.loads((folder / "answers.json").read_text())
     expected = booster.predict(xgboost.DMatrix(rows))
     np.testing.assert_allclose(answers, expected, rtol=1e-6)
+
+
+def test_model_trainer_of_sdk_3_trains_with_the_image(folder: Path) -> None:
+    """Its driver starts the program itself: the modules are on the import path of the image."""
+    run_sdk("sagemaker-train", "sdk_model_trainer.py", folder)
+    model = folder / "root" / "artifacts" / "model" / "xgboost-model.ubj"
+    assert xgboost.Booster(model_file=model).num_boosted_rounds() == 5
