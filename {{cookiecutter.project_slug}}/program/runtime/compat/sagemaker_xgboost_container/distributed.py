@@ -13,12 +13,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from sagemaker_containers.entry_point import wait_for_names
 from xgboost import collective
 
+from runtime.formats import Table
 from runtime.job.description import Hosts
 from runtime.job.failures import AlgorithmError, ContainerError
 from runtime.training.cluster import Cluster
+from runtime.training.shards import facts
 
 log = logging.getLogger(__name__)
 LOCAL_HOSTNAME = "127.0.0.1"
@@ -39,8 +42,9 @@ def _abort(error: ContainerError) -> None:
 def _join(hosts: list[str], current_host: str, takes_part: bool) -> tuple[Cluster, list[str]]:
     """Return the cluster and the hosts that take part. Raises UserError when none does."""
     cluster = Cluster(Hosts(current_host, tuple(sorted(hosts))), _abort)
-    facts = {"rows": int(takes_part), "columns": 0, "names": None}
-    return cluster, list(cluster.agree(facts))
+    # Of a program's data only this is known: rows or none. Its columns are its own affair.
+    known = Table(np.empty((int(takes_part), 0), np.float32))
+    return cluster, list(cluster.agree(facts({"train": known}, validation=False)))
 
 
 def rabit_run(
