@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from decoding import NAN, rows, same
 from runtime.formats import Schema, read_channel
 from runtime.formats.errors import ColumnsError, DecodeError, MediaTypeError
+from runtime.formats.parquet import check_types
 
 pyarrow = pytest.importorskip("pyarrow")
 pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
@@ -175,6 +177,30 @@ def test_a_small_body_cannot_hold_a_huge_table(
     monkeypatch.setattr(pyarrow_parquet.ParquetFile, "iter_batches", None)
     with pytest.raises(DecodeError, match="too large at once; send fewer rows"):
         rows(stream.getvalue(), "application/x-parquet")
+
+
+def test_more_columns_than_the_model_has_are_refused_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = parquet({f"c{number}": [0] for number in range(2_000)})
+    monkeypatch.setattr(pyarrow_parquet.ParquetFile, "iter_batches", None)
+    with pytest.raises(ColumnsError, match="the rows have 2000 columns, the model has 3"):
+        rows(body, "application/x-parquet", Schema(3))
+
+
+def test_the_time_to_check_types_is_proportional_to_the_columns() -> None:
+    class File:
+        def __init__(self, columns: int) -> None:
+            self.names = tuple(map(str, range(columns)))
+            self.schema_arrow = pyarrow.schema([(name, pyarrow.bool_()) for name in self.names])
+
+    def seconds(columns: int) -> float:
+        file = File(columns)
+        start = time.process_time()
+        check_types(file, file.names)
+        return time.process_time() - start
+
+    assert min(seconds(32_000) for _ in range(3)) < 20 * min(seconds(4_000) for _ in range(3))
 
 
 def test_integers_beyond_53_bits_are_rounded_as_pandas_does() -> None:

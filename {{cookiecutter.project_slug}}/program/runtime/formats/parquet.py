@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from runtime.formats import numbers
-from runtime.formats.errors import DecodeError, MediaTypeError, printable
+from runtime.formats.errors import ColumnsError, DecodeError, MediaTypeError, printable
 from runtime.formats.table import (
     QUERY_ID,
     Floats,
@@ -42,6 +42,12 @@ def decode(body: bytes, schema: Schema) -> Rows:
         names = tuple(name for name in names if name != QUERY_ID or name in wanted)
         order_of(names, wanted)
         names = wanted
+    elif len(names) > schema.num_features:  # a column costs a page, however few its rows
+        raise ColumnsError(
+            f"the rows have {len(names)} columns, the model has {schema.num_features}",
+            expected=schema.num_features,
+            found=len(names),
+        )
     check_types(file, names)
     rows = file.metadata.num_rows
     check_table(file, rows * max(len(names), 1), schema.max_cells)
@@ -115,10 +121,10 @@ def check_types(file: Any, names: tuple[str, ...]) -> None:
     """Raise DecodeError naming a column of `names` that cannot hold numbers."""
     types = importlib.import_module("pyarrow.types")
     numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-    schema = file.schema_arrow
+    schema, read = file.schema_arrow, set(names)
     for name, kind in zip(schema.names, schema.types, strict=True):
         value = kind.value_type if types.is_dictionary(kind) else kind
-        if name in names and not types.is_null(value) and not any(is_(value) for is_ in numeric):
+        if name in read and not types.is_null(value) and not any(is_(value) for is_ in numeric):
             raise DecodeError(f"not numbers: the type is {printable(str(kind))}", column=name)
 
 
