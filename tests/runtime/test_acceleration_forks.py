@@ -97,7 +97,8 @@ from runtime import acceleration
 early = {"xgboost", "daal4py"} & set(sys.modules)
 acceleration.single_thread()
 import numpy, xgboost, ctypes
-name = next(line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line)
+line = next(line for line in open("/proc/self/maps") if "libgomp" in line)
+name = line.split(maxsplit=5)[-1].strip()  # a path may hold spaces
 print(sorted(early), ctypes.CDLL(name).omp_get_max_threads())
 """
     shown = subprocess.run(

@@ -257,7 +257,7 @@ def test_hosts_agree_on_an_objective_and_the_metrics_of_the_whole_data(
 ) -> None:
     values, score = numbers(600)
     lines = training_job.csv_text(np.abs(score) + 0.5, values).splitlines(keepends=True)
-    hosts = ("127.0.0.1", "localhost")
+    hosts = ("127.0.0.71", "127.0.0.72")
     jobs = []
     for host, part in zip(hosts, (lines[:150], lines[150:]), strict=True):
         job = Job(tmp_path / host, {"num_round": "8", "nthread": "1"}, hosts=hosts, host=host)

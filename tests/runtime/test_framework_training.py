@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tarfile
@@ -452,7 +453,7 @@ def test_an_archive_comes_from_s3(tmp_path: Path) -> None:
         assert outcome.code == 0, outcome.log
         assert "from S3" in outcome.log
         job.hyperparameters["sagemaker_submit_directory"] = '"s3://bucket/missing.tar.gz"'
-        (tmp_path / "code" / "train.py").unlink()
+        shutil.rmtree(tmp_path / "code")
         assert job.run_program().code == 1
         assert "cannot download s3://bucket/missing.tar.gz" in job.failure
     finally:

@@ -194,7 +194,7 @@ def test_a_host_that_comes_after_the_failure_is_told_too(tmp_path: Path, bad: in
         time.sleep(2)  # by now the first host has had the time to leave, wrongly
         third = jobs[2].start()
         for process in (first, second, third):
-            process.communicate(timeout=30)
+            process.communicate(timeout=90)
     assert [process.returncode for process in (first, second, third)] == [1, 1, 1]
     assert "bad.csv" in jobs[2].failure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_a_run_repeats_to_the_bit_and_logs_what_tuning_jobs_read(tmp_path: Path)
     jobs = [simple_job(tmp_path / name, eval_metric="logloss,f1,auc") for name in "ab"]
     logs = [job.run().log for job in jobs]
     assert jobs[0].model == jobs[1].model
-    lines = [line for line in logs[0].splitlines() if line.startswith("[1")]
+    lines = [line for line in logs[0].splitlines() if re.match(r"\[\d+\]#011", line)]
     booster, (rows, score) = jobs[0].booster(), numbers(200, 1)
     labels = labels_for("binary:logistic", score)
     predicted = booster.inplace_predict(rows)
