@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from runtime.formats import Schema
 from runtime.formats.errors import FormatError
 from runtime.formats.recordio import Record, frame
 from runtime.inference.body import inflate
+from runtime.job import resources
 
 COLUMNS = 8
 NAMES = tuple("abcdefgh")
@@ -114,6 +116,10 @@ ATTACKS: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "jsonlines: many lines": ("application/jsonlines", lambda n: times(b"1\n", n)),
     "jsonlines: empty objects": ("application/jsonlines", lambda n: times(b"{}\n", n)),
     "jsonlines: objects": ("application/jsonlines", lambda n: times(BY_NAME + b"\n", n)),
+    "jsonlines: objects and spaces": (
+        "application/jsonlines",
+        lambda n: times(b" " + BY_NAME + b"\n", n),
+    ),
     "npy: a header": (
         "application/x-npy",
         lambda n: times(b"(", n, b"\x93NUMPY\x02\0\xff\xff\xff"),
@@ -127,6 +133,12 @@ ATTACKS: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "recordio: many records": (
         "application/x-recordio-protobuf",
         lambda n: times(record(values=(1,) * COLUMNS), n),
+    ),
+    "recordio: records that differ": (
+        "application/x-recordio-protobuf",
+        lambda n: times(
+            record(values=(1,) * COLUMNS) + record(values=(1,) * COLUMNS, shape=COLUMNS), n
+        ),
     ),
     "recordio: sparse records": (
         "application/x-recordio-protobuf",
@@ -173,6 +185,7 @@ def measure(name: str, size: int, results: Any) -> None:
 
 def run(results: Path, size: int, names: tuple[str, ...] = tuple(ATTACKS)) -> list[dict[str, Any]]:
     """Measure the attacks with bodies of `size` bytes; print a table and write it as csv."""
+    os.environ |= dict.fromkeys(resources.THREADS, "1")  # as a server's workers have it
     context = multiprocessing.get_context("spawn")
     rows: list[dict[str, Any]] = []
     for name in names:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from decoding import NAN, rows, same
+from runtime.formats import recordio
 from runtime.formats.errors import ColumnsError, DecodeError
 from runtime.formats.recordio import Record, frame
 
@@ -140,3 +141,39 @@ def test_recordio_written_by_hand_is_read() -> None:
 def test_recordio_that_is_damaged_is_refused(body: bytes) -> None:
     with pytest.raises(DecodeError, match="Loading recordio-protobuf data failed"):
         rows(body, RECORDIO)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_records_that_are_alike_are_read_as_those_that_are_not(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read at once or one by one: zeros, numbers given twice, labels, missing values, shapes."""
+    random = np.random.default_rng(seed)
+    values = random.choice([0.0, 1.0, -0.0, 0.25, np.nan, 3e38, 1e-45], (5, 3)).astype(np.float32)
+    body = b""
+    for row in values:
+        message = recordio.Record()
+        tensor = message.features["values"].float32_tensor
+        tensor.values.extend(row.tolist())
+        if seed % 3 == 1:
+            tensor.shape.append(3)
+        if seed % 3 == 2:  # numbers that look like the row's own, elsewhere in the record
+            message.label["values"].float32_tensor.values.extend(values[0].tolist())
+        body += recordio.frame(message.SerializeToString())
+    assert recordio.alike(body) is not None
+    quick = rows(body, RECORDIO)
+    monkeypatch.setattr(recordio, "alike", lambda body: None)
+    np.testing.assert_array_equal(quick, rows(body, RECORDIO))
+    np.testing.assert_array_equal(quick, values)
+
+
+def test_records_of_one_length_that_differ_are_not_taken_for_alike() -> None:
+    messages = []
+    for key in ("values", "valuez"):
+        message = recordio.Record()
+        message.features[key].float32_tensor.values.extend([1, 2])
+        messages.append(recordio.frame(message.SerializeToString()))
+    assert len(set(map(len, messages))) == 1
+    assert recordio.alike(b"".join(messages)) is None
+    with pytest.raises(DecodeError, match="under 'values'"):
+        rows(b"".join(messages), RECORDIO)

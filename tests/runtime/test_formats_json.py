@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from decoding import NAN, rows, same
-from runtime.formats import Schema
+from runtime.formats import Schema, json_lines
 from runtime.formats.errors import ColumnsError, DecodeError
 
 DENSE = [[1, 2.5, -3], [4, None, 1e10]]
@@ -121,3 +121,26 @@ def test_long_json_lines_are_read_in_blocks_and_keep_count_of_rows() -> None:
         assert caught.value.row == 60_001
     with pytest.raises(DecodeError, match="among objects by name"):
         rows("\n".join([*lines, *["[1,2,null]"] * 60_000]), "application/jsonlines")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1\n"b":2}',
+        b'{"a":[{}\n{}]}\n{},{}',
+        b'{"a":1},{"a":2}\n{"a":3}',
+        b'{"a":"}\n{"}',
+        b'{"a":1}\n{"a":}',
+        b'{"a":{}\n{}}',
+    ],
+)
+def test_lines_that_are_not_objects_alone_are_not_objects_together(text: bytes) -> None:
+    assert json_lines.flat_objects(text) is None
+    with pytest.raises(DecodeError):
+        json_lines.load_lines(text)
+
+
+def test_objects_of_lines_are_those_of_each_line() -> None:
+    lines = [b'{"a":1,"b":null}', b'{"b":2e3,"a":"x, y"}', b'{"a":{"c":{}},"b":"\\u007d"}']
+    found = json_lines.flat_objects(b"\n".join(lines))
+    assert found == [json.loads(line) for line in lines]

@@ -119,3 +119,10 @@ def test_a_folder_without_a_model_is_refused_by_its_first_file(opt_ml: Path) -> 
     write(opt_ml, **{"model_metrics.json": json.dumps({"rmse": 1}).encode()})
     failure = application(opt_ml).extensions["scoring"].failure
     assert "model_metrics.json: found a truncated, damaged or foreign file" in failure
+
+
+def test_notes_with_model_in_their_names_do_not_shut_out_the_model(
+    opt_ml: Path, boosters: list[xgboost.Booster]
+) -> None:
+    write(opt_ml, **SIDE_FILES, **{"booster.ubj": boosters[0]})
+    check(application(opt_ml), boosters[0])

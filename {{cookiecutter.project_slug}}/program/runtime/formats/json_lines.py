@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from runtime.formats import numbers
@@ -74,8 +75,26 @@ def dense_lines(text: bytes) -> numbers.Doubles | None:
     return dense(b"[" + text.replace(b"\n", b",") + b"]")
 
 
+def flat_objects(text: bytes) -> list[Any] | None:
+    """Return lines that are objects without arrays, parsed at once; else None.
+
+    Without a square bracket, what goes on from one line to the next is not JSON between commas.
+    """
+    lines = text.count(b"\n") + 1
+    ends = text[:1] == b"{" and text[-1:] == b"}" and text.count(b"}\n{") == lines - 1
+    if not ends or b"[" in text:
+        return None
+    try:
+        instances: list[Any] = orjson.loads(b"[" + text.replace(b"\n", b",") + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return instances if len(instances) == lines else None
+
+
 def load_lines(text: bytes) -> list[Any]:
     """Parse each line. Raises DecodeError naming the line."""
+    if (instances := flat_objects(text)) is not None:
+        return instances
     instances = []
     for row, line in enumerate(text.split(b"\n") if text else (), 1):
         try:

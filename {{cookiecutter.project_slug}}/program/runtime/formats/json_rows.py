@@ -41,7 +41,7 @@ def dense(body: bytes) -> numbers.Doubles | None:
     arrays, which simdjson's buffer would flatten.
     """
     quotes = body.count(b'"')
-    if quotes not in {0, 2}:
+    if quotes not in {0, 2} or body.count(b"[") * 4 > len(body) + 8:  # `[1],` is the shortest row
         return None
     try:
         document: Any = simdjson.Parser().parse(body)
@@ -55,9 +55,18 @@ def dense(body: bytes) -> numbers.Doubles | None:
         return None
 
 
+MORE_KEYS = 1000  # of an object than four times the columns: names may hold colons
+TENSOR_KEYS = {"features", "data"}  # of an object that may be a tensor, not a row by name
+
+
 def check_nesting(text: bytes, schema: Schema) -> None:
     """Raise DecodeError where the objects of a small body would fill the memory."""
     arrays, objects = text.count(b"["), text.count(b"{")
+    if text.count(b":") > objects * (MORE_KEYS + 4 * schema.num_features):
+        raise ColumnsError(
+            f"an object has far more keys than the model has columns, {schema.num_features}",
+            expected=schema.num_features,
+        )
     if arrays * ARRAY_CELLS + objects * OBJECT_CELLS > schema.max_cells:
         raise DecodeError(
             f"{arrays} arrays and {objects} objects are too many at once; send fewer rows",
@@ -105,7 +114,14 @@ def rows_of(instances: list[Any], schema: Schema) -> Rows:
         names = schema.feature_names
         if not names:
             raise ColumnsError("the model has no column names: send arrays in place of objects")
-        return Rows(matrix([by_name(instance, names, row) for row, instance in numbered]), names)
+        wanted, plain = set(names), not TENSOR_KEYS & set(names)
+        cells = [
+            [item[name] for name in names]
+            if plain and type(item) is dict and item.keys() == wanted
+            else by_name(item, names, row)
+            for row, item in numbered
+        ]
+        return Rows(matrix(cells), names)
     tensors = [tensor_of(instance, row) for row, instance in numbered]
     if isinstance(tensors[0], dict):
         return Rows(from_sparse(tensors, schema))

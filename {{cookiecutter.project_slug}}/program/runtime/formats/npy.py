@@ -32,7 +32,7 @@ def decode(body: bytes, schema: Schema) -> Rows:
 
 
 def header_size(body: bytes) -> int:
-    """Return where the numbers start. Raises DecodeError if the body is no npy file."""
+    """Return where the numbers start. Raises DecodeError if the body is not an npy file."""
     if not body.startswith(npy_format.MAGIC_PREFIX) or len(body) < 12 or body[6] not in (1, 2):
         raise DecodeError("the body does not start with the header of an npy file")
     width = 2 * body[6]

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as MessageError
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from runtime.formats import numbers
@@ -35,7 +36,7 @@ MAGIC = 0xCED7230A
 HEADER = struct.Struct("<II")
 LENGTH_BITS = 29  # the upper three bits of the length tell parts of a record that was split
 BLOCK_ROWS = 16384
-RECORD_CELLS = 64  # of a matrix, that reading a record takes as long as
+RECORD_CELLS = 256  # of a matrix, that reading a record takes as long as
 TENSORS = {
     "float32_tensor": ("Float32Tensor", 2, "TYPE_FLOAT"),
     "float64_tensor": ("Float64Tensor", 3, "TYPE_DOUBLE"),
@@ -121,6 +122,8 @@ def label_record(label: Mapping[str, Any]) -> bytes:
 
 def decode(body: bytes, schema: Schema) -> Rows:
     """Return the rows of a request; labels are ignored."""
+    if (values := alike(body)) is not None:
+        return Rows(numbers.narrow(values.astype(np.float64)))
     most = schema.max_cells // RECORD_CELLS
     if next(islice(payloads(io.BytesIO(body)), most, None), None) is not None:
         raise DecodeError(f"more than {most} records at once; send fewer rows", expected=most)
@@ -138,6 +141,45 @@ def decode(body: bytes, schema: Schema) -> Rows:
             )
         start += len(block)
     return Rows(blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
+
+
+def alike(body: bytes) -> NDArray[np.float32] | None:
+    """Return the values of dense float32 records that differ in nothing else, float32 [n, columns].
+
+    None where they differ, or where the first is not such a record: then they are read one by one.
+    """
+    magic, length = HEADER.unpack_from(body) if len(body) >= HEADER.size else (0, 0)
+    stride = HEADER.size + length + -length % 4
+    if magic != MAGIC or len(body) < 2 * stride or len(body) % stride:
+        return None
+    payload = body[HEADER.size : HEADER.size + length]
+    values = values_of(payload)
+    start = payload.find(values.tobytes()) if values is not None and len(values) else -1
+    if values is None or start < 0:
+        return None
+    # Other numbers in this place must be what a reader of the message finds.
+    marks = np.arange(1, len(values) + 1, dtype="<f4") / 4
+    marked = payload[:start] + marks.tobytes() + payload[start + values.nbytes :]
+    if (found := values_of(marked)) is None or not np.array_equal(found, marks):
+        return None
+    records = np.frombuffer(body, np.uint8).reshape(-1, stride)
+    first, last = HEADER.size + start, HEADER.size + start + values.nbytes
+    for part in (records[:, :first], records[:, last:]):
+        if not (part == part[0]).all():
+            return None
+    return np.ascontiguousarray(records[:, first:last]).view("<f4")
+
+
+def values_of(payload: bytes) -> NDArray[np.float32] | None:
+    """Return the numbers of a record's dense float32 tensor; None where it has no such tensor."""
+    try:
+        entries = Record.FromString(payload).features
+    except MessageError:
+        return None
+    if "values" not in entries or entries["values"].WhichOneof("value") != "float32_tensor":
+        return None
+    tensor = entries["values"].float32_tensor
+    return None if is_sparse(tensor) else np.array(tensor.values, "<f4")
 
 
 def rows_of(block: list[bytes], schema: Schema) -> Floats:
@@ -175,7 +217,7 @@ def parse_records(block: list[bytes]) -> list[Any]:
         try:
             records.append(Record.FromString(payload))
         except MessageError:
-            raise DecodeError("the record is no protobuf message", row=row) from None
+            raise DecodeError("the record is not a protobuf message", row=row) from None
     return records
 
 

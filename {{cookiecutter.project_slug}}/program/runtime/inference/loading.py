@@ -37,20 +37,41 @@ class ModelFolder(NamedTuple):
     probe_rows: Floats | None
 
 
+def candidates(path: Path) -> list[Path]:
+    """Return the files of a folder that are not training's own notes, sorted by name."""
+    if path.is_file():
+        return [path]
+    entries = sorted(path.iterdir()) if path.is_dir() else []
+    return [
+        entry
+        for entry in entries
+        if entry.is_file() and entry.name not in OURS and not entry.name.startswith(".")
+    ]
+
+
+def load_any(path: Path, settings: Settings) -> dict[str, Booster]:
+    """Return the Boosters of `model_files`, or where none of those is a model, of the others.
+
+    Notes beside a model, such as model_metrics.json, hold `model` in their names as well.
+    """
+    files = model_files(path)
+    others = [file for file in candidates(path) if file not in files]
+    try:
+        return load_boosters(files, settings)
+    except acceleration.ForeignFileError as error:
+        if not others or files[0].name.startswith(artifact.MODEL_FILE):
+            raise
+        log.warning("looking at the other files: %s", error)
+        return load_boosters(others, settings)
+
+
 def model_files(path: Path) -> list[Path]:
     """Return the files of a folder that may be models, sorted by name.
 
     The file that training writes is the only one, or those of its folds; without them, files with
     `model` in the name come before others. Raises ModelFileError when there is none.
     """
-    if path.is_file():
-        return [path]
-    entries = sorted(path.iterdir()) if path.is_dir() else []
-    files = [
-        entry
-        for entry in entries
-        if entry.is_file() and entry.name not in OURS and not entry.name.startswith(".")
-    ]
+    files = candidates(path)
     for chosen in (
         [entry for entry in files if entry.name == artifact.MODEL_FILE],
         [entry for entry in files if FOLD.fullmatch(entry.name)],
@@ -130,7 +151,6 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     the program, so that no other server of this image could do better.
     """
     folder = path if path.is_dir() else path.parent
-    files = model_files(path)
     manifest = artifact.read_manifest(folder)
     if not transformation.is_version_of(manifest.features_version):
         raise StartError(
@@ -141,6 +161,6 @@ def read(path: Path, settings: Settings) -> ModelFolder:
         )
     if manifest.custom_version not in (None, artifact.source_digest(custom)):
         log.info("note: custom.py is not the one that the model was trained with")
-    boosters = load_boosters(files, settings)
+    boosters = load_any(path, settings)
     check_columns(next(iter(boosters.values())), manifest)
     return ModelFolder(path, boosters, manifest, probe_rows(folder / artifact.PROBE_FILE))
