@@ -327,6 +327,12 @@ def start_server(
     return Server(port, process=process, log=log, container=container)
 
 
+@pytest.fixture(autouse=True)
+def _quiet_xgboost() -> None:
+    """Undo the verbosity of a job that another test ran in this process: XGBoost keeps it."""
+    xgboost.set_config(verbosity=1)
+
+
 @pytest.fixture
 def opt_ml(tmp_path: Path) -> Path:
     """A temporary /opt/ml with an empty model folder."""

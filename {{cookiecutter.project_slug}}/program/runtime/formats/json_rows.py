@@ -55,14 +55,14 @@ def dense(body: bytes) -> numbers.Doubles | None:
         return None
 
 
-MORE_KEYS = 1000  # of an object than four times the columns: names may hold colons
+MORE_KEYS = 100_000  # of an object than four times the columns: names may hold colons
 TENSOR_KEYS = {"features", "data"}  # of an object that may be a tensor, not a row by name
 
 
 def check_nesting(text: bytes, schema: Schema) -> None:
     """Raise DecodeError where the objects of a small body would fill the memory."""
     arrays, objects = text.count(b"["), text.count(b"{")
-    if text.count(b":") > objects * (MORE_KEYS + 4 * schema.num_features):
+    if objects and text.count(b":") > objects * (MORE_KEYS + 4 * schema.num_features):
         raise ColumnsError(
             f"an object has far more keys than the model has columns, {schema.num_features}",
             expected=schema.num_features,
