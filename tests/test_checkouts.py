@@ -39,14 +39,11 @@ def render_checked(template: Path, tmp_path: Path) -> tuple[Path, str]:
 
 
 def assert_same(project: Path, other: Path) -> None:
-    """Compare every file; workflows are copied as they are, CRLF included, which GitHub takes."""
-
-    def content(folder: Path, name: str) -> bytes:
-        data = (folder / name).read_bytes()
-        return data.replace(b"\r\n", b"\n") if name.startswith(".github/") else data
-
     assert files_of(other) == files_of(project)
-    assert [n for n in files_of(project) if content(other, n) != content(project, n)] == []
+    different = [
+        n for n in files_of(project) if (other / n).read_bytes() != (project / n).read_bytes()
+    ]
+    assert different == []
 
 
 def with_crlf(template: Path, target: Path) -> Path:

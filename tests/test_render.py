@@ -30,7 +30,10 @@ from rendering import (
 from test_pre_hook import HARMLESS_TEXTS
 
 MANIFEST = (ROOT / "tests/manifest.txt").read_text(encoding="utf-8").splitlines()
+ANSWERS_FILE = "{% if _copier_conf is defined %}{{ _copier_conf.answers_file }}{% endif %}"
 TAGGED = {
+    ".github/workflows/ci.yml",
+    ANSWERS_FILE,  # which cookiecutter leaves out, because its name comes out empty
     "Dockerfile",
     "LICENSE",
     "README.md",
@@ -39,6 +42,7 @@ TAGGED = {
     "requirements.in",
 }
 TAG = re.compile(r"\{\{|\{%|\{#")
+RAW = ("{% raw -%}\n", "{%- endraw %}\n")  # around workflows, whose own tags look like Jinja's
 WORKFLOWS = ".github/workflows/"
 TEXT_ANSWERS = ("project_name", "description", "full_name")
 
@@ -96,11 +100,7 @@ def test_every_answer_renders_the_same_program_with_other_settings(
 
 
 def test_template_tags_stand_only_where_the_design_allows_them() -> None:
-    tagged = {
-        name
-        for name, text in template_files().items()
-        if TAG.search(text) and not name.startswith(WORKFLOWS)
-    }
+    tagged = {name for name, text in template_files().items() if TAG.search(text)}
     assert tagged <= TAGGED
 
 
@@ -108,7 +108,14 @@ def test_tags_are_plain_expressions_of_known_answers() -> None:
     tag = re.compile(r"\{\{ cookiecutter\.(\w+)(\[cookiecutter\.base_image\])? \}\}")
     for name, text in template_files().items():
         if name == "LICENSE":
-            assert text.strip() == '{% include "licenses/" ~ cookiecutter.license %}'
+            folders = ("licenses/", "templates/licenses/")  # cookiecutter's name, and copier's
+            places = ", ".join(f'"{folder}" ~ cookiecutter.license' for folder in folders)
+            assert text.strip() == f"{{% include [{places}] %}}"
+        elif name == ANSWERS_FILE:
+            assert text.endswith("\n{{ _copier_answers | to_nice_yaml -}}\n")
+        elif name.startswith(WORKFLOWS):
+            assert text.startswith(RAW[0])
+            assert text.endswith(RAW[1])
         elif name in TAGGED:
             assert {key for key, _ in tag.findall(text)} <= set(QUESTIONS), name
             assert not TAG.search(tag.sub("", text)), name
@@ -134,11 +141,13 @@ def test_no_tag_is_left(project: Path) -> None:
     assert left == []
 
 
-def test_workflows_are_copied_as_they_are(project: Path) -> None:
+def test_workflows_keep_their_own_expressions(project: Path) -> None:
     workflows = [name for name in template_files() if name.startswith(WORKFLOWS)]
     assert workflows
     for name in workflows:
-        assert (project / name).read_text("utf-8") == template_files()[name]
+        text = template_files()[name].removeprefix(RAW[0]).removesuffix(RAW[1])
+        assert (project / name).read_text("utf-8") == text
+        assert "${{ " in text
 
 
 def test_every_file_ends_with_one_newline_and_has_no_trailing_space(project: Path) -> None:

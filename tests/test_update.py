@@ -1,4 +1,4 @@
-"""`cruft update` of a project whose owner has worked in it: what is theirs never conflicts."""
+"""Updates of a project whose owner has worked in it: what is theirs never conflicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNTIME_FILE, RUNTIME_LINE = "program/runtime/job/paths.py", '"""The /opt/ml tre
 
 
 def run(folder: Path, *command: str | Path) -> str:
-    """Run a command with a git and a cruft that know nothing of this machine's user."""
+    """Run a command with a git and an updater that know nothing of this machine's user."""
     nobody = {"NAME": "Nobody", "EMAIL": "nobody@example.com"}
     identity = {
         f"GIT_{who}_{key}": v for who in ("AUTHOR", "COMMITTER") for key, v in nobody.items()
@@ -46,8 +46,37 @@ def run(folder: Path, *command: str | Path) -> str:
     return done.stdout
 
 
-def cruft(folder: Path, *arguments: str | Path) -> str:
-    return run(folder, sys.executable, "-m", "cruft", *arguments)
+class Cruft:
+    """cruft, as README has it."""
+
+    @staticmethod
+    def create(folder: Path, template: Path) -> None:
+        answers = json.dumps({"validate": "none"})
+        command = ["create", template, "--no-input", "--extra-context", answers]
+        run(folder, sys.executable, "-m", "cruft", *command)
+        # As a project that was proved when it was made has it: comparing must not prove again.
+        edit(folder / DEFAULT_SLUG / ".cruft.json", '"validate": "none"', '"validate": "local"')
+
+    @staticmethod
+    def update(project: Path) -> str:
+        return run(project, sys.executable, "-m", "cruft", "update", "--skip-apply-ask")
+
+
+class Copier:
+    """copier, as README has it."""
+
+    @staticmethod
+    def create(folder: Path, template: Path) -> None:
+        command = ["copy", "--defaults", "--vcs-ref", "HEAD", template, DEFAULT_SLUG]
+        run(folder, sys.executable, "-m", "copier", *command)
+
+    @staticmethod
+    def update(project: Path) -> str:
+        command = ["update", "--defaults", "--vcs-ref", "HEAD"]
+        return run(project, sys.executable, "-m", "copier", *command)
+
+
+Updater = type[Cruft] | type[Copier]
 
 
 def commit(folder: Path, message: str) -> None:
@@ -63,29 +92,32 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), "utf-8")
 
 
+@pytest.fixture(params=[Cruft, Copier], ids=lambda tool: tool.__name__)
+def updater(request: pytest.FixtureRequest) -> Updater:
+    name = request.param.__name__.lower()
+    if find_spec(name) is None:
+        unavailable(f"{name} is not installed: pip install -r requirements-dev.txt")
+    return request.param
+
+
 @pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    """A project that cruft made of the template's first version, and that is in a repository."""
-    if find_spec("cruft") is None:
-        unavailable("cruft is not installed: pip install -r requirements-dev.txt")
+def project(template: Path, tmp_path: Path, updater: Updater) -> Path:
+    """A project of the template's first version, in a repository of its own."""
     clone = tmp_path / "template"
     shutil.copytree(template, clone)
     commit(clone, "first version")
-    answers = json.dumps({"validate": "none"})
-    cruft(tmp_path, "create", clone, "--no-input", "--extra-context", answers)
-    folder = tmp_path / DEFAULT_SLUG
-    # As a project that was proved when it was made has it: comparing must not prove again.
-    edit(folder / ".cruft.json", '"validate": "none"', '"validate": "local"')
-    commit(folder, "Start from the template")
-    return folder
+    updater.create(tmp_path, clone)
+    commit(tmp_path / DEFAULT_SLUG, "Start from the template")
+    return tmp_path / DEFAULT_SLUG
 
 
+@pytest.mark.parametrize("updater", [Cruft], indirect=True)
 def test_an_untouched_project_has_no_difference(project: Path) -> None:
-    assert cruft(project, "diff") == ""
+    assert run(project, sys.executable, "-m", "cruft", "diff") == ""
 
 
 def test_an_update_merges_and_conflicts_in_nothing_that_is_the_owners(
-    project: Path, tmp_path: Path
+    project: Path, tmp_path: Path, updater: Updater
 ) -> None:
     features = project / "program/features.py"
     edit(features, RETURN, RATIO + RETURN)
@@ -108,7 +140,7 @@ def test_an_update_merges_and_conflicts_in_nothing_that_is_the_owners(
     (tree / "program/runtime/added.py").write_text('"""New in the second version."""\n')
     commit(tmp_path / "template", "second version")
 
-    said = cruft(project, "update", "--skip-apply-ask")
+    said = updater.update(project)
     assert {path: path.read_bytes() for path in ours} == ours
     for name in ("features", "custom"):
         assert "test_ours" in (project / f"tests/test_{name}.py").read_text()
