@@ -12,7 +12,7 @@ import pytest
 import xgboost
 
 from runtime import acceleration
-from runtime.acceleration import categories, document, isolation
+from runtime.acceleration import document, isolation, widening
 
 MODELS = int(os.environ.get("RANDOM_MODELS", "500")) // 4  # each takes four times as long
 NO_CODES = (-1.0, -0.5, -0.0, 0.5, 2.0**24 - 1, 2.0**24, 2.0**31, 2.0**33, 3e38, np.nan)
@@ -100,7 +100,7 @@ def test_margins_of_categorical_models_are_xgboosts_to_the_last_bit(
 def test_blocks_of_widened_rows_give_the_answers_of_one_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(categories, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(widening, "BLOCK_BYTES", 1)
     booster, rows = train(4, [12, 5])
     engine = acceleration.choose(booster).engine
     np.testing.assert_array_equal(engine.margins(rows), margins_of(booster, rows))
@@ -144,7 +144,7 @@ def test_contributions_of_categorical_models_come_from_xgboost() -> None:
 def test_categories_that_would_take_too_much_memory_are_left_to_xgboost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(categories, "LARGEST_TABLE", 1000)
+    monkeypatch.setattr(widening, "LARGEST_TABLE", 1000)
     booster, _ = train(7, [50, 50])
     choice = acceleration.choose(booster)
     assert choice.engine.name == "xgboost"
@@ -152,14 +152,14 @@ def test_categories_that_would_take_too_much_memory_are_left_to_xgboost(
 
 
 def test_a_wrong_membership_is_caught_by_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = categories._table
+    original = widening._table
 
     def wrong(sets: list[tuple[int, ...]]) -> Any:
         row_of, memberships = original(sets)
         memberships[-1] = 1 - memberships[-1]  # the highest code only
         return row_of, memberships
 
-    monkeypatch.setattr(categories, "_table", wrong)
+    monkeypatch.setattr(widening, "_table", wrong)
     booster, _ = train(8, [25], max_cat_to_onehot=1)
     choice = acceleration.choose(booster)
     assert choice.engine.name == "xgboost"

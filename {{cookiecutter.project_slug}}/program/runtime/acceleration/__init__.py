@@ -2,6 +2,7 @@
 
     single_thread()                  before xgboost or daal4py is imported
     booster = load_booster(path)     or ModelFileError: one line, what was found, what is supported
+    stored_categories(booster)       the strings of its columns, where it has them
     choice = choose(booster)         choice.engine, choice.reason, choice.report (parity.json)
     after_fork(choice.engine)        in each worker
 
@@ -17,6 +18,7 @@ from runtime.acceleration.engines import (
     single_thread,
 )
 from runtime.acceleration.shadow import ShadowChecker
+from runtime.acceleration.stored import stored_categories
 
 __all__ = [
     "AccelerationError",
@@ -30,4 +32,5 @@ __all__ = [
     "choose",
     "load_booster",
     "single_thread",
+    "stored_categories",
 ]

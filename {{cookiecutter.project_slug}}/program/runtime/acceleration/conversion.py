@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.acceleration.categories import Widening
 from runtime.acceleration.document import Document, Tree, base_margins
 from runtime.acceleration.engines import OneDALEngine, XGBoostEngine
+from runtime.acceleration.widening import Widening
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from runtime.job import resources
 if TYPE_CHECKING:
     import xgboost
 
-    from runtime.acceleration.categories import Widening
+    from runtime.acceleration.widening import Widening
 
 Floats = NDArray[np.float32]
 

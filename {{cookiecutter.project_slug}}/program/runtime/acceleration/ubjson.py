@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,24 @@ def read(data: bytes | bytearray) -> Any:
     if reader.at != len(data):
         raise ValueError(f"{len(data) - reader.at} bytes follow the end")
     return value
+
+
+def locate(data: bytes | bytearray, path: Sequence[str]) -> tuple[int, int, Any]:
+    """Return where in `data` the value under the keys of `path` starts and ends, and the value.
+
+    What comes after it is not read. Raises KeyError when it is not there, ValueError as `read`.
+    """
+    reader = _Reader(data)
+    for key in path:
+        if bytes(reader.take(1)) != b"{":
+            raise KeyError(key)
+        while reader.text() != key:
+            reader.value(1)
+            if reader.peek() == b"}":
+                raise KeyError(key)
+    start = reader.at
+    value = reader.value(1)
+    return start, reader.at, value
 
 
 class _Reader:

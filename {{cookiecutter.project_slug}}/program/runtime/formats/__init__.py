@@ -10,18 +10,21 @@ import logging
 
 from runtime.formats import sniff
 from runtime.formats.answers import Column, Columns, Outputs, encode
+from runtime.formats.categories import Categories, Unseen
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError, printable
 from runtime.formats.files import iterate_channel, read_channel
 from runtime.formats.media import negotiate, resolve
 from runtime.formats.table import Rows, Schema, Table, blank
 
 __all__ = [
+    "Categories",
     "Column",
     "Columns",
     "Outputs",
     "Rows",
     "Schema",
     "Table",
+    "Unseen",
     "decode",
     "encode",
     "iterate_channel",
@@ -61,14 +64,16 @@ def decode(body: bytes, content_type: str | None, schema: Schema, default_format
     if found < schema.num_features and schema.pad_short_rows:
         padded = blank(len(rows.values), schema)
         padded[:, :found] = rows.values
-        return Rows(padded, schema.feature_names)
+        return Rows(padded, schema.feature_names, rows.unseen)
     if found != schema.num_features:
         raise ColumnsError(
             f"the rows have {found} columns, the model has {schema.num_features}",
             expected=schema.num_features,
             found=found,
         )
-    return rows if rows.names is schema.feature_names else Rows(rows.values, schema.feature_names)
+    if rows.names is schema.feature_names:
+        return rows
+    return Rows(rows.values, schema.feature_names, rows.unseen)
 
 
 def loading_failed(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +10,8 @@ from typing import BinaryIO
 import numpy as np
 
 from runtime.formats import numbers
+from runtime.formats.categories import Recoder
+from runtime.formats.cells import encoded, is_plainly_quoted, split_quoted
 from runtime.formats.errors import ColumnsError, DecodeError
 from runtime.formats.table import (
     QUERY_ID,
@@ -43,7 +43,7 @@ PLAIN = b"0123456789+-.eE"  # what most bodies hold between their commas and new
 
 def decode(body: bytes, schema: Schema) -> Rows:
     """Return the rows of a request: no label, no header."""
-    if len(body) <= SMALL_BYTES:
+    if len(body) <= SMALL_BYTES and schema.categories is None:
         values = decode_plain(body, schema.num_features)
         if values is not None:
             return Rows(values)
@@ -59,8 +59,11 @@ def decode(body: bytes, schema: Schema) -> Rows:
                 expected=schema.num_features,
                 found=found,
             )
+    recoder = schema.categories.recoder() if schema.categories else None
     try:
-        return Rows(parse_text(text, delimiter, schema))
+        if recoder is None:
+            return Rows(parse_text(text, delimiter, schema))
+        return Rows(parse_text(text, delimiter, schema, recoder), None, recoder.unseen)
     except DecodeError as error:
         if error.row == 1 and header_of(text, delimiter):
             error.message += "; send no header row"
@@ -195,11 +198,13 @@ def header_of(text: bytes, delimiter: bytes) -> list[str] | None:
     return [cell.strip() for cell in cells]
 
 
-def parse_text(text: bytes, delimiter: bytes, schema: Schema | None = None) -> Floats:
+def parse_text(
+    text: bytes, delimiter: bytes, schema: Schema | None = None, recoder: Recoder | None = None
+) -> Floats:
     """Return the lines of `text` as float32 [lines, width]; long texts go block by block, and end
     with the first one if its width cannot be the model's."""
     if len(text) <= BLOCK_BYTES:
-        return parse_block(text, delimiter)
+        return parse_block(text, delimiter, None, recoder)
     parts: list[Floats] = []
     start, width = 0, None
     while start < len(text):
@@ -208,7 +213,7 @@ def parse_text(text: bytes, delimiter: bytes, schema: Schema | None = None) -> F
             end = text.find(b"\n", start + BLOCK_BYTES)
             end = len(text) if end < 0 else end
         try:
-            parts.append(parse_block(text[start:end], delimiter, width))
+            parts.append(parse_block(text[start:end], delimiter, width, recoder))
         except DecodeError as error:
             error.row = (error.row or 1) + sum(map(len, parts))
             raise
@@ -223,13 +228,19 @@ def may_have(width: int, schema: Schema) -> bool:
     return width == schema.num_features or (width < schema.num_features and schema.pad_short_rows)
 
 
-def parse_block(text: bytes, delimiter: bytes, width: int | None = None) -> Floats:
+def parse_block(
+    text: bytes, delimiter: bytes, width: int | None = None, recoder: Recoder | None = None
+) -> Floats:
     """Return the lines of `text` as float32 [lines, width]; the first line sets the width.
 
     Raises DecodeError naming the row and column, counted in this block.
     """
     width = width or width_of(text, delimiter)
-    return numbers.rows(plain_cells(text, delimiter, width), width)
+    if recoder is None:
+        return numbers.rows(plain_cells(text, delimiter, width), width)
+    values = numbers.narrow(encoded(text, delimiter, width, recoder.encoders(width)))
+    recoder.rows += len(values)
+    return values
 
 
 def width_of(text: bytes, delimiter: bytes) -> int:
@@ -303,24 +314,3 @@ def unquoted(text: bytes, delimiter: bytes) -> bytes:
             raise DecodeError("a cell holds a delimiter or a line break", row=row)
         lines.append(line)
     return "\n".join(lines).encode()
-
-
-def is_plainly_quoted(text: bytes, delimiter: bytes) -> bool:
-    """Return whether quotes open and close whole cells, and hold no delimiter, line or quote."""
-    flat = delimiter + text.replace(b"\n", delimiter) + delimiter
-    count = flat.count(b'"')
-    shape = flat.translate(None, bytes(set(range(256)) - {*b'"', *delimiter}))
-    return 2 * flat.count(delimiter + b'"') == count == 2 * flat.count(
-        b'"' + delimiter
-    ) and b'"' not in shape.replace(b'""', b"")
-
-
-def split_quoted(text: bytes, delimiter: bytes) -> list[list[str]]:
-    """Return the cells of `text` as Python's csv module reads them, strictly."""
-    try:
-        source = io.StringIO(text.decode("utf-8", "backslashreplace"), newline="")
-        return list(
-            csv.reader(source, delimiter=delimiter.decode(), strict=True, skipinitialspace=True)
-        )
-    except csv.Error as error:
-        raise DecodeError(str(error)) from None

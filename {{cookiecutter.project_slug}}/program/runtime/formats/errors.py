@@ -100,6 +100,10 @@ class DecodeError(FormatError):
     """The bytes are not what the media type says."""
 
 
+class NotANumberError(DecodeError):
+    """A cell or a whole column holds something else than numbers, such as strings."""
+
+
 class ColumnsError(FormatError):
     """The rows decode, but their columns (count or names) are not the model's."""
 

@@ -14,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from runtime.formats import numbers
+from runtime.formats.categories import NO_ENCODERS
 from runtime.formats.errors import DecodeError, FormatError
 from runtime.formats.json_rows import (
     dense,
@@ -42,14 +43,17 @@ DECODE_BYTES = 1 << 20  # of a request: objects of Python are much larger than t
 def decode(body: bytes, schema: Schema) -> Rows:
     """Return the rows of a request."""
     text = lines_of(body)
-    values = dense_lines(text)
-    if values is not None:
+    recoder = schema.categories.recoder() if schema.categories else None
+    if not recoder and (values := dense_lines(text)) is not None:
         return Rows(numbers.narrow(values))
+    encoders = recoder.encoders(schema.num_features) if recoder else NO_ENCODERS
     check_size(text.count(b"\n") + 1, schema)
     parts: list[Rows] = []
     for block in blocks(io.BytesIO(text), DECODE_BYTES):
         try:
-            parts.append(rows_of(load_lines(block.removesuffix(b"\n")), schema))
+            parts.append(rows_of(load_lines(block.removesuffix(b"\n")), schema, encoders))
+            if recoder:
+                recoder.rows += len(parts[-1].values)
         except FormatError as error:
             error.row = error.row and error.row + sum(len(part.values) for part in parts)
             raise
@@ -60,7 +64,8 @@ def decode(body: bytes, schema: Schema) -> Rows:
             raise DecodeError(f"a row of {found} cells where the first row has {width}")
     if not parts:
         return Rows.none(schema.num_features)
-    return Rows(np.concatenate([part.values for part in parts]), parts[0].names)
+    every = np.concatenate([part.values for part in parts])
+    return Rows(every, parts[0].names, recoder.unseen if recoder else ())
 
 
 def dense_lines(text: bytes) -> numbers.Doubles | None:

@@ -16,6 +16,7 @@ import orjson
 import simdjson
 
 from runtime.formats import numbers
+from runtime.formats.categories import NO_ENCODERS, Encoders
 from runtime.formats.errors import ColumnsError, DecodeError
 from runtime.formats.table import QUERY_ID, Floats, Rows, Schema, blank, order_of, positions
 from runtime.formats.text import BYTE_ORDER_MARK
@@ -27,11 +28,14 @@ NUMBER_TYPES = {int, float, type(None)}
 def decode(body: bytes, schema: Schema) -> Rows:
     """Return the rows of a request."""
     body = body.removeprefix(BYTE_ORDER_MARK)
-    values = dense(body)
-    if values is not None:
+    if schema.categories is None and (values := dense(body)) is not None:
         return Rows(numbers.narrow(values))
     check_nesting(body, schema)
-    return rows_of(instances_of(load(body)), schema)
+    if schema.categories is None:
+        return rows_of(instances_of(load(body)), schema)
+    recoder = schema.categories.recoder()
+    rows = rows_of(instances_of(load(body)), schema, recoder.encoders(schema.num_features))
+    return rows._replace(unseen=recoder.unseen)
 
 
 def dense(body: bytes) -> numbers.Doubles | None:
@@ -102,7 +106,7 @@ def instances_of(document: Any) -> list[Any]:
     return document if nested or not document else [document]
 
 
-def rows_of(instances: list[Any], schema: Schema) -> Rows:
+def rows_of(instances: list[Any], schema: Schema, encoders: Encoders = NO_ENCODERS) -> Rows:
     """Return a row for each instance; objects by name take the order of the schema's names.
 
     Raises DecodeError or ColumnsError.
@@ -121,11 +125,11 @@ def rows_of(instances: list[Any], schema: Schema) -> Rows:
             else by_name(item, names, row)
             for row, item in numbered
         ]
-        return Rows(matrix(cells), names)
+        return Rows(matrix(cells, encoders), names)
     tensors = [tensor_of(instance, row) for row, instance in numbered]
     if isinstance(tensors[0], dict):
-        return Rows(from_sparse(tensors, schema))
-    return Rows(matrix(tensors))
+        return Rows(from_sparse(tensors, schema, encoders))
+    return Rows(matrix(tensors, encoders))
 
 
 def is_named(instance: Any) -> bool:
@@ -156,8 +160,8 @@ def tensor_of(instance: Any, row: int) -> list[Any] | dict[str, Any]:
     raise DecodeError("an instance is an array, an object by name, or a tensor", row=row)
 
 
-def matrix(rows: list[Any]) -> Floats:
-    """Return lists of numbers and None as float32 [rows, columns]."""
+def matrix(rows: list[Any], encoders: Encoders = NO_ENCODERS) -> Floats:
+    """Return lists of numbers and None as float32 [rows, columns]; columns of strings encoded."""
     width = len(rows[0])
     for row, cells in enumerate(rows, 1):
         if not isinstance(cells, list) or len(cells) != width:
@@ -168,20 +172,31 @@ def matrix(rows: list[Any]) -> Floats:
                 expected=width,
                 found=found,
             )
+    codes: dict[int, Floats] = {}
+    if encoders:
+        for column, encode in encoders.items():
+            if column < width:
+                codes[column] = encode([row[column] for row in rows])
+        rows = [[0 if at in codes else cell for at, cell in enumerate(row)] for row in rows]
     if not set(map(type, chain.from_iterable(rows))) <= NUMBER_TYPES:
         for row, cells in enumerate(rows, 1):
             for column, cell in enumerate(cells, 1):
                 if type(cell) not in NUMBER_TYPES:
                     raise numbers.not_a_number(orjson.dumps(cell), row, column)
     try:
-        return numbers.narrow(np.array(rows, np.float64).reshape(len(rows), width))
+        values = numbers.narrow(np.array(rows, np.float64).reshape(len(rows), width))
     except OverflowError:
         raise DecodeError("a whole number is too large for a 32-bit float") from None
+    if codes:
+        for column, of_column in codes.items():
+            values[:, column] = of_column
+    return values
 
 
-def from_sparse(tensors: list[Any], schema: Schema) -> Floats:
+def from_sparse(tensors: list[Any], schema: Schema, encoders: Encoders) -> Floats:
     """Return tensors of `keys` and `values` as float32 [rows, columns], the rest missing."""
     values = blank(len(tensors), schema)
+    strings: dict[int, list[Any]] = {column: [None] * len(tensors) for column in encoders}
     for row, tensor in enumerate(tensors, 1):
         keys = tensor.get("keys") if isinstance(tensor, dict) else None
         cells = tensor.get("values") if isinstance(tensor, dict) else None
@@ -190,8 +205,14 @@ def from_sparse(tensors: list[Any], schema: Schema) -> Floats:
         if not set(map(type, keys)) <= {int}:
             raise DecodeError("keys must be whole numbers", row=row)
         try:
-            values[row - 1, positions(keys, schema.num_features, row)] = matrix([cells])[0]
+            at = positions(keys, schema.num_features, row)
+            for place, key in enumerate(keys):
+                if key in strings:
+                    strings[key][row - 1], cells[place] = cells[place], None
+            values[row - 1, at] = matrix([cells])[0]
         except DecodeError as error:
             error.row = row
             raise
+    for column, encode in encoders.items():
+        values[:, column] = encode(strings[column])
     return values

@@ -16,7 +16,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from runtime.formats.errors import DecodeError, quoted
+from runtime.formats.errors import DecodeError, NotANumberError, quoted
 from runtime.formats.table import Floats
 from runtime.formats.text import BLOCK_BYTES
 
@@ -171,7 +171,7 @@ def finite(values: Floats) -> Floats:
     return values
 
 
-def not_a_number(cell: bytes, row: int, column: int) -> DecodeError:
+def not_a_number(cell: bytes, row: int, column: int) -> NotANumberError:
     """Return the fault of a cell that should hold a number."""
     text = cell.strip()
-    return DecodeError(f"{quoted(text)} is not a number", row=row, column=column, found=text)
+    return NotANumberError(f"{quoted(text)} is not a number", row=row, column=column, found=text)

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from runtime.formats import numbers
-from runtime.formats.errors import ColumnsError, DecodeError, MediaTypeError, printable
+from runtime.formats.categories import NO_ENCODERS, Encode, Encoders
+from runtime.formats.errors import (
+    ColumnsError,
+    DecodeError,
+    MediaTypeError,
+    NotANumberError,
+    printable,
+)
 from runtime.formats.table import (
     QUERY_ID,
     Floats,
@@ -48,17 +55,21 @@ def decode(body: bytes, schema: Schema) -> Rows:
             expected=schema.num_features,
             found=len(names),
         )
-    check_types(file, names)
+    recoder = schema.categories.recoder() if schema.categories else None
+    encoders = recoder.encoders(len(names)) if recoder else {}
+    check_types(file, names, {names[column] for column in encoders})
     rows = file.metadata.num_rows
     check_table(file, rows * max(len(names), 1), schema.max_cells)
     values, end = np.empty((rows, len(names)), np.float32), 0
-    for block in batches(file, names):
+    for block in batches(file, names, encoders):
         start, end = end, end + len(block)
+        if recoder:
+            recoder.rows = end
         if end <= rows:
             values[start:end] = narrow(block)
     if end != rows:
         raise DecodeError(f"damaged Parquet data: {end} rows where its footer has {rows}")
-    return Rows(values, wanted)
+    return Rows(values, wanted, recoder.unseen if recoder else ())
 
 
 def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
@@ -117,15 +128,25 @@ def index_of(file: Any) -> set[str]:
         return set()
 
 
-def check_types(file: Any, names: tuple[str, ...]) -> None:
-    """Raise DecodeError naming a column of `names` that cannot hold numbers."""
+def check_types(file: Any, names: tuple[str, ...], strings: Collection[str] = ()) -> None:
+    """Raise DecodeError naming a column of `names` that cannot hold numbers; those of `strings`
+    may hold strings too."""
     types = importlib.import_module("pyarrow.types")
     numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
     schema, read = file.schema_arrow, set(names)
     for name, kind in zip(schema.names, schema.types, strict=True):
         value = kind.value_type if types.is_dictionary(kind) else kind
-        if name in read and not types.is_null(value) and not any(is_(value) for is_ in numeric):
-            raise DecodeError(f"not numbers: the type is {printable(str(kind))}", column=name)
+        if name not in read or types.is_null(value) or any(is_(value) for is_ in numeric):
+            continue
+        if name not in strings or not is_text(value):
+            text = f"not numbers: the type is {printable(str(kind))}"
+            raise NotANumberError(text, column=name)
+
+
+def is_text(kind: Any) -> bool:
+    """Return whether a type of Arrow holds strings."""
+    types = importlib.import_module("pyarrow.types")
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def check_table(file: Any, cells: int, limit: int) -> None:
@@ -142,7 +163,9 @@ def check_table(file: Any, cells: int, limit: int) -> None:
         )
 
 
-def batches(file: Any, names: tuple[str, ...]) -> Iterator[numbers.Doubles]:
+def batches(
+    file: Any, names: tuple[str, ...], encoders: Encoders = NO_ENCODERS
+) -> Iterator[numbers.Doubles]:
     """Yield the columns `names`, in that order, as float64 [rows, columns]; null is missing."""
     rows = min(BLOCK_ROWS, max(1, BLOCK_CELLS // max(len(names), 1)))
     source = file.iter_batches(batch_size=rows, columns=list(names))
@@ -155,7 +178,10 @@ def batches(file: Any, names: tuple[str, ...]) -> Iterator[numbers.Doubles]:
             return
         cells = np.empty((batch.num_rows, len(names)), np.float64)
         for index, name in enumerate(names):
-            cells[:, index] = column_of(batch, name)
+            if index in encoders:
+                cells[:, index] = codes_of(batch.column(name), encoders[index], name)
+            else:
+                cells[:, index] = column_of(batch, name)
         yield cells
 
 
@@ -172,3 +198,14 @@ def column_of(batch: Any, name: str) -> numbers.Doubles:
         return np.asarray(column, np.float64)
     except Exception as error:  # pyarrow's own errors: no such cast, a duplicate name
         raise DecodeError(f"not numbers: {error}", column=name) from None
+
+
+def codes_of(column: Any, encode: Encode, name: str) -> Floats:
+    """Return a column's cells as `encode` has them, float32 [rows]."""
+    if importlib.import_module("pyarrow.types").is_dictionary(column.type):
+        column = column.dictionary_decode()
+    try:
+        return encode(column.to_pylist())
+    except DecodeError as error:
+        error.column = name
+        raise

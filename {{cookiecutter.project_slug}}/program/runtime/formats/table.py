@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from runtime.formats.categories import Categories, Unseen
 from runtime.formats.errors import ColumnsError, DecodeError, listed, quoted
 
 Floats = NDArray[np.float32]
@@ -27,7 +28,8 @@ ROW_CELLS = 32
 class Schema:
     """What a decoder must know of the model: columns, their names, libsvm's first index (None if
     each request must show it), whether rows that are too short end in missing values, whether the
-    trees ever ask for column 0, and how many cells a request's matrix may have."""
+    trees ever ask for column 0, how many cells a request's matrix may have, and the categories of
+    its columns, whose cells are strings then."""
 
     num_features: int
     feature_names: tuple[str, ...] | None = None
@@ -35,6 +37,7 @@ class Schema:
     pad_short_rows: bool = False
     uses_first_column: bool = True
     max_cells: int = MAX_CELLS
+    categories: Categories | None = None
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,20 @@ class Table:
     names: tuple[str, ...] | None = None
     index_base: int | None = None
     fitted: Any = None  # the JSON object that features.fit learned, for features.transform
+    categories: Categories | None = None  # whose codes the features are
+    label_names: tuple[str, ...] | None = None  # whose positions the labels are
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
 
 
 class Rows(NamedTuple):
-    """A request's rows: float32 [rows, columns], C-contiguous, NaN where a cell is missing, and
-    the names of the columns where they are known."""
+    """A request's rows: float32 [rows, columns], C-contiguous, NaN where a cell is missing, the
+    names of the columns where they are known, and what was no category: missing in `values`."""
 
     values: Floats
     names: tuple[str, ...] | None = None
+    unseen: tuple[Unseen, ...] = ()
 
     @classmethod
     def none(cls, columns: int) -> Rows:
