@@ -44,7 +44,7 @@ FILES = (
     "deploy/lambda/handler.py",
     "deploy/lambda/template.yaml",
     "deploy/pipeline/__init__.py",
-    "deploy/pipeline/definition.json",
+    "deploy/pipeline/definition.py",
     "deploy/pipeline/endpoint.yaml",
     "deploy/pipeline/evaluate.py",
     "deploy/pipeline/preprocess.py",

@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.validate import ParamValidator
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
@@ -28,12 +29,14 @@ from deploy.__main__ import main
 DOCKER = f"""#!/bin/sh
 '''exec' {shlex.quote(sys.executable)} -S "$0" "$@"
 ' '''
-import json, os, sys, urllib.request
+import hashlib, json, os, sys, urllib.request
 words = sys.argv[1:]
 with open(os.environ["DOCKER_LOG"], "a") as log:
     log.write(json.dumps(words) + "\\n")
 if words[0] == "info":
-    print("ok")
+    print("ok" if len(words) > 1 else " Architecture: x86_64")
+elif words == ["buildx", "version"] and os.environ.get("DOCKER_BUILDX"):
+    print("github.com/docker/buildx")
 elif words[:2] == ["image", "inspect"]:
     found = os.environ["DOCKER_IMAGE_ID"]
     print(json.dumps([dict(Id=found)] if found else []))
@@ -45,7 +48,7 @@ elif words[0] == "push":
     media = "application/vnd.docker.distribution.manifest.v2+json"
     config = dict(digest=tag)
     manifest = json.dumps(dict(schemaVersion=2, mediaType=media, config=config, layers=[]))
-    digest = "sha256:" + (tag * 6)[:64]
+    digest = "sha256:" + hashlib.sha256(tag.encode()).hexdigest()
     image = dict(repositoryName=name, imageManifest=manifest, imageTag=tag, imageDigest=digest)
     headers = dict(
         (
@@ -56,7 +59,7 @@ elif words[0] == "push":
     )
     url, body = os.environ["AWS_ENDPOINT_URL"], json.dumps(image).encode()
     urllib.request.urlopen(urllib.request.Request(url, body, headers)).close()
-sys.exit(words[0] == "buildx")
+sys.exit(words[0] == "buildx" and not os.environ.get("DOCKER_BUILDX"))
 """
 
 
@@ -163,6 +166,24 @@ class Cloud:
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
+def printed(cloud: Cloud, output: str) -> list[tuple[Any, str, dict[str, Any]]]:
+    """Return client, operation and parameters of each call that --dry-run printed, as valid as
+    botocore's description of AWS finds them.
+    """
+    calls = []
+    for line in output.splitlines():
+        words = shlex.split(line.removeprefix("would run: ")) if line[:9] == "would run" else []
+        if words[3:4] == ["--cli-input-json"]:
+            client = cloud.client({"s3api": "s3"}.get(words[1], words[1]))
+            name = client.meta.method_to_api_mapping[words[2].replace("-", "_")]
+            operation, call = client.meta.service_model.operation_model(name), json.loads(words[4])
+            full = dict.fromkeys(operation.idempotent_members, "x" * 36) | call  # as boto3 and CLI
+            report = ParamValidator().validate(full, operation.input_shape).generate_report()
+            assert report == "", report
+            calls.append((client, name, call))
+    return calls
+
+
 class Session(boto3.Session):
     """A session that makes each client once: botocore takes a tenth of a second for one."""
 
@@ -219,5 +240,6 @@ def cloud(
     reset = urllib.request.Request(f"{started()[0]}/moto-api/reset", method="POST")
     urllib.request.urlopen(reset).close()
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    found.client("iam").create_role(RoleName="demo-sagemaker", AssumeRolePolicyDocument=trust)
+    for name in ("demo-sagemaker", "demo-hosting"):
+        found.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)
     return found

@@ -225,6 +225,7 @@ def test_deploy_does_not_take_the_newer_job_of_a_project_whose_name_begins_alike
     job = trained(cloud)
     monkeypatch.setenv("DEPLOY_NAME", "demo-two")
     monkeypatch.setenv("DEPLOY_ROLE", "demo-sagemaker")
+    monkeypatch.setenv("DEPLOY_HOSTING_ROLE", "demo-hosting")
     assert trained(cloud).startswith("demo-two-")
     monkeypatch.setenv("DEPLOY_NAME", "demo")
     assert f"/{job}/" in cloud.run("deploy", "--dry-run")

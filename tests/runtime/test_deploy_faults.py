@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
@@ -19,8 +18,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from deploy.__main__ import explain
 from deploy.aws import named
 from deploy.configuration import DeployError, load
-from deploy.pipeline import fill
-from deploy_cloud import Cloud, cloud
+from deploy_cloud import Cloud, cloud, printed
 from locations import PROJECT
 
 __all__ = ["cloud"]
@@ -39,9 +37,11 @@ def one_line(output: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "pipeline"])
-def test_without_an_image_the_command_that_pushes_one_is_named(cloud: Cloud, command: str) -> None:
-    words = [command, "--validation", str(cloud.folder / "train")]
-    assert "run: python -m deploy push" in one_line(cloud.run(*words, status=1))
+def test_without_an_image_the_command_that_pushes_one_is_named(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("DEPLOY_VALIDATION", str(cloud.folder / "train"))
+    assert "run: python -m deploy push" in one_line(cloud.run(command, status=1))
 
 
 def test_without_validation_data_nothing_is_tuned(cloud: Cloud) -> None:
@@ -115,6 +115,7 @@ def test_no_text_of_a_request_is_longer_than_aws_takes(
 ) -> None:
     monkeypatch.setenv("DEPLOY_NAME", "n" * 63)
     monkeypatch.setenv("DEPLOY_ROLE", "demo-sagemaker")
+    monkeypatch.setenv("DEPLOY_HOSTING_ROLE", "demo-hosting")
     monkeypatch.setenv("DEPLOY_VALIDATION", str(cloud.folder / "train"))
     cloud.run("push")
     for words in (["train"], ["tune"]):  # and the names of the attempts after these
@@ -125,19 +126,14 @@ def test_no_text_of_a_request_is_longer_than_aws_takes(
         job.hyper_parameter_tuning_job_status = "Failed"
     checked = set()
     for words in (["tune"], ["train", "--set", "eta=1"], ["deploy"], ["register"], ["pipeline"]):
-        for line in cloud.run(*words, "--dry-run").splitlines():
-            if line.startswith("would run: aws "):
-                _, service, call, *rest = shlex.split(line.removeprefix("would run: "))
-                if rest[0] == "--cli-input-json":
-                    client = cloud.client({"s3api": "s3"}.get(service, service))
-                    name = client.meta.method_to_api_mapping[call.replace("-", "_")]
-                    shape = client.meta.service_model.operation_model(name).input_shape
-                    assert list(too_long(shape, json.loads(rest[1]))) == []
-                    checked.add(call)
+        for client, name, call in printed(cloud, cloud.run(*words, "--dry-run")):
+            shape = client.meta.service_model.operation_model(name).input_shape
+            assert list(too_long(shape, call)) == []
+            checked.add(name)
     assert {
-        "create-hyper-parameter-tuning-job",
-        "create-training-job",
-        "create-endpoint",
+        "CreateHyperParameterTuningJob",
+        "CreateTrainingJob",
+        "CreateEndpoint",
     } <= checked
 
 
@@ -317,9 +313,3 @@ def test_dry_run_prints_commands_of_the_aws_cli_and_changes_nothing(cloud: Cloud
 def test_names_keep_their_fingerprint_within_63_characters() -> None:
     assert named("a" * 63, "0123456789", 2) == "a" * 50 + "-0123456789-2"
     assert named("demo", "0123456789") == "demo-0123456789"
-
-
-def test_a_template_drops_what_is_none() -> None:
-    part = {"a": "$x", "b": "s3://${y}/", "c": ["$x", 1], "d": "$none"}
-    values = {"x": 5, "y": "bucket", "none": None}
-    assert fill(part, values) == {"a": 5, "b": "s3://bucket/", "c": [5, 1]}

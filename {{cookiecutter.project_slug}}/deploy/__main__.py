@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from boto3.exceptions import Boto3Error
 from botocore import exceptions
@@ -57,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--job", default="", help="training job; default: newest completed")
         if name in {"deploy", "transform"}:
             sub.add_argument("--model-data", default="", help="s3:// model.tar.gz, not of a job")
-        add_flags(sub.add_argument_group("settings"))
+        text = "from [tool.deploy] of pyproject.toml, or DEPLOY_<NAME>, which the flag overrides"
+        add_flags(sub.add_argument_group("settings", text), name)
     one["push"].add_argument("--local", default="", help="an image that is built already")
     one["invoke"].add_argument("payload", type=Path)
     one["invoke"].add_argument("--accept", default="", help="media type of the answer")
@@ -73,7 +75,8 @@ def run(aws: Aws, given: argparse.Namespace) -> int:
     wait = not getattr(given, "no_wait", False)
     match given.command:
         case "push":
-            print(f"ok: image {images.push(aws, given.local)}")
+            for image in images.push(aws, given.local):
+                print(f"ok: image {image}")
         case "train":
             print(f"ok: job {jobs.train(aws, wait=wait)}")
         case "tune":
@@ -83,7 +86,8 @@ def run(aws: Aws, given: argparse.Namespace) -> int:
         case "invoke":
             sys.stdout.buffer.write(hosting.invoke(aws, given.payload, given.accept))
         case "transform":
-            model = hosting.ensure_model(aws, given.job, given.model_data)
+            place: dict[str, Any] = {"instance": aws.settings.instance_type, "hosted": False}
+            model = hosting.ensure_model(aws, given.job, given.model_data, **place)
             print(f"ok: answers {jobs.transform(aws, model, given.input, wait=wait)}")
         case "register":
             print(f"ok: package {hosting.register(aws, given.job, given.evaluation)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shlex
@@ -22,6 +23,8 @@ ABSENT = {"RepositoryNotFoundException", "ImageNotFoundException", "NoSuchBucket
 ABSENT |= {"404", "NoSuchEntity", "ResourceNotFound", "ResourceNotFoundException"}
 BUSY = {"InProgress", "Stopping", "Creating", "Updating", "SystemUpdating"}
 BUSY |= {"RollingBack", "Pending"}
+VERSION = boto3.__version__
+UPGRADE = "pip install --upgrade boto3"
 
 
 def fingerprint(content: Any) -> str:
@@ -123,19 +126,48 @@ class Aws:
                 return answer
             time.sleep(self.poll)
 
-    def role(self) -> str:
-        """Return the ARN of the execution role."""
+    def shape(self, service: str, operation: str, *path: str) -> Any:
+        """Return botocore's description of a request's member; None when this version has none."""
+        model = self.client(service).meta.service_model
+        found = model.operation_model(operation).input_shape
+        for name in path:
+            found = found.member if found.type_name == "list" else found
+            if name not in getattr(found, "members", {}):
+                return None
+            found = found.members[name]
+        return found
+
+    def known(self, operation: str, request: Document, *path: str) -> Document:
+        """Return the request; without its member at `path`, noted, where botocore has none."""
+        if self.shape("sagemaker", operation, *path) is not None:
+            return request
+        print(f"note: boto3 {VERSION} does not know {path[-1]}: left out; run: {UPGRADE}")
+        pruned = copy.deepcopy(request)
+        parent = pruned
+        for name in path[:-1]:
+            parent = parent.get(name, {})
+        parent.pop(path[-1], None)
+        return pruned
+
+    def role(self, *, hosting: bool = False) -> str:
+        """Return the ARN of the role of jobs, or of `hosting`."""
         settings = self.settings
-        name = settings.role or named(settings.name, "sagemaker")
+        chosen = settings.hosting_role if hosting else settings.role
+        name = chosen or named(settings.name, "hosting" if hosting else "sagemaker")
         if name.startswith("arn:"):
             return name
         if found := self.find("iam", "get_role", RoleName=name):
             return str(found["Role"]["Arn"])
+        names = {
+            "RoleName": settings.role or named(settings.name, "sagemaker"),
+            "HostingRoleName": settings.hosting_role or named(settings.name, "hosting"),
+        }
+        own = [f"{key}={value}" for key, value in names.items() if not value.startswith("arn:")]
         raise DeployError(
             f"no role {name}; run: aws cloudformation deploy --template-file deploy/roles.yaml"
             f" --stack-name {settings.name}-roles --capabilities CAPABILITY_NAMED_IAM"
             f" --region {settings.region} --parameter-overrides Project={settings.name}"
-            f" RoleName={name} Bucket={settings.bucket or self.own_bucket()}"
+            f" {' '.join([*own, f'Bucket={settings.bucket or self.own_bucket()}'])}"
         )
 
     def own_bucket(self) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from deploy import requests
-from deploy.aws import Aws
+from deploy.aws import UPGRADE, Aws
 from deploy.configuration import DeployError
-from deploy.images import image_uri
+from deploy.images import ARM, architecture, image_uri
 from deploy.requests import Document
 
 SCALING = "application-autoscaling"
+VARIANTS = ("sagemaker", "CreateEndpointConfig", "ProductionVariants")
 
 
 def trained(aws: Aws, job: str = "") -> tuple[str, str, Document]:
@@ -41,34 +43,91 @@ def _completed(aws: Aws) -> Iterator[str]:
             yield entry["TrainingJobName"]
 
 
-def ensure_model(aws: Aws, job: str = "", data: str = "") -> str:
+def ensure_model(aws: Aws, job: str = "", data: str = "", *, instance: str, hosted: bool) -> str:
     """Return the name of the model of `data` (a model.tar.gz) or of a job; make it when absent.
 
-    A job's model is served by the image that trained it.
+    A job's model is served by the image that trained it, where that runs on `instance`. A model
+    that is not `hosted` is for transform jobs, and has their role.
     """
-    image, url = (image_uri(aws), data) if data else trained(aws, job)[:2]
-    request = requests.model(aws.settings, image=image, data=url, role=aws.role())
+    url, image = data, ""
+    if not data:
+        image, url, found = trained(aws, job)
+        trainer = found.get("ResourceConfig", {}).get("InstanceType", "")
+        if aws.settings.image or architecture(trainer) != architecture(instance):
+            image = ""
+    request = requests.model(
+        aws.settings,
+        image=image or image_uri(aws, instance),
+        data=url,
+        role=aws.role(hosting=hosted),
+        hosted=hosted,
+    )
+    if "ContainerMetricsConfig" in request["PrimaryContainer"]:
+        path = ("PrimaryContainer", "ContainerMetricsConfig")
+        request = aws.known("CreateModel", request, *path)
     return aws.ensure("model", request)
+
+
+def _configuration(aws: Aws, job: str, data: str) -> str:
+    """Return the name of the endpoint configuration of a model; make both when absent."""
+    settings, other = aws.settings, ""
+    pools = bool(settings.graviton_instance) and settings.mode != "serverless"
+    if pools and aws.shape(*VARIANTS, "InstancePools") is None:
+        raise DeployError(f"graviton_instance: this boto3 does not know InstancePools; {UPGRADE}")
+    instance = "" if settings.mode == "serverless" else settings.endpoint_instance
+    model = ensure_model(aws, job, data, instance=instance, hosted=True)
+    if pools:
+        graviton = settings.graviton_instance
+        if architecture(graviton) != ARM:
+            raise DeployError(f"graviton_instance = {graviton!r} is no Graviton, as ml.c7g.xlarge")
+        other = ensure_model(aws, job, data, instance=graviton, hosted=True)
+    request = requests.endpoint_config(
+        settings, model=model, bucket=aws.bucket(), graviton_model=other
+    )
+    if "MetricsConfig" in request:
+        request = aws.known("CreateEndpointConfig", request, "MetricsConfig")
+    return aws.ensure("endpoint_config", request)
+
+
+def _cost(aws: Aws, old: str = "") -> str:
+    """Return what the endpoint costs, and what its configuration `old` does meanwhile, in words."""
+    settings = aws.settings
+    if settings.mode == "serverless":
+        text = "a serverless endpoint, billed by request"
+    else:
+        several = f" (up to {settings.endpoint_max})" if _scales(aws) else ""
+        kinds = " or ".join(filter(None, [settings.graviton_instance, settings.endpoint_instance]))
+        text = f"{settings.endpoint_count}{several} x {kinds}, billed until it is deleted"
+    if not old:
+        return text
+    found = aws.read("sagemaker", "describe_endpoint_config", EndpointConfigName=old)
+    if "ServerlessConfig" in found["ProductionVariants"][0]:
+        return f"{text}; the serverless {old} that it replaces is billed by request until then"
+    return f"{text}; the instances of {old} are billed as well, until traffic has moved"
+
+
+def _scales(aws: Aws) -> bool:
+    """Return whether the endpoint has scaling."""
+    settings = aws.settings
+    return settings.mode != "serverless" and settings.endpoint_max > settings.endpoint_count
 
 
 def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str:
     """Serve a model: make the endpoint, or update it blue/green; then set its scaling."""
     settings, endpoint = aws.settings, aws.settings.name
-    model = ensure_model(aws, job, data)
-    request = requests.endpoint_config(settings, model=model, bucket=aws.bucket())
-    config = aws.ensure("endpoint_config", request)
+    config = _configuration(aws, job, data)
     names = {"EndpointName": endpoint, "EndpointConfigName": config}
     found = _usable(aws)
-    serverless = settings.mode == "serverless"
-    size = f"{settings.endpoint_count} x {settings.endpoint_instance}, billed until it is deleted"
-    if not found:
-        print(f"note: starts {'a serverless endpoint, billed by request' if serverless else size}")
+    old = found["EndpointConfigName"] if found else ""
+    if old != config:
+        print(f"note: starts {_cost(aws, old)}")
         print("note: stop it with: python -m deploy destroy")
+    if not found:
         aws.change("sagemaker", "create_endpoint", **names, Tags=settings.tags)
-    elif found["EndpointConfigName"] != config:
-        print(f"note: starts {size} beside {found['EndpointConfigName']}, until traffic has moved")
+    elif old != config:
         _in_service(aws)
         _scale(aws, off=True)
+        serverless = settings.mode == "serverless"
         guard = {} if serverless else {"DeploymentConfig": requests.blue_green(settings)}
         aws.change("sagemaker", "update_endpoint", **names, **guard)
     if wait:
@@ -78,7 +137,7 @@ def deploy(aws: Aws, job: str = "", data: str = "", *, wait: bool = True) -> str
                 f"the update was undone: {endpoint} serves {served}, not {config}, unscaled;"
                 " look at its alarms, then run: python -m deploy deploy"
             )
-        _scale(aws, off=serverless or settings.endpoint_max <= settings.endpoint_count)
+        _scale(aws, off=not _scales(aws))
     else:
         print("note: run this again once it is in service: that sets its scaling")
     return endpoint
@@ -143,18 +202,28 @@ def _scale(aws: Aws, *, off: bool) -> None:
 def invoke(aws: Aws, payload: Path, accept: str = "") -> bytes:
     """Post a file to the endpoint; return the answer's body, or of async: where it will be."""
     settings, service = aws.settings, "sagemaker-runtime"
-    request = {"EndpointName": settings.name, "ContentType": settings.media_type}
+    request: Document = {"EndpointName": settings.name, "ContentType": settings.media_type}
     request |= {"Accept": accept} if accept else {}
     if aws.dry_run:
         kind = "invoke-endpoint-async" if settings.mode == "async" else "invoke-endpoint"
         aws.announce("aws", service, kind, "--endpoint-name", settings.name, str(payload))
         return b""
     if settings.mode == "async":
-        place = aws.upload(payload, aws.bucket(), f"async/input/{uuid.uuid4().hex}")
-        answer = aws.read(service, "invoke_endpoint_async", **request, InputLocation=place)
+        answer = aws.read(service, "invoke_endpoint_async", **request, **_input(aws, payload))
         return f"{answer['OutputLocation']}\n".encode()
     answer = aws.read(service, "invoke_endpoint", **request, Body=payload.read_bytes())
     return bytes(answer["Body"].read())
+
+
+def _input(aws: Aws, payload: Path) -> Document:
+    """Return the input of an asynchronous request: inline where it fits, otherwise in S3."""
+    body = aws.shape("sagemaker-runtime", "InvokeEndpointAsync", "Body")
+    if body is None:
+        print(f"note: boto3 takes no inline body: goes through S3; {UPGRADE}", file=sys.stderr)
+    elif payload.stat().st_size <= body.metadata["max"]:
+        return {"Body": payload.read_bytes()}
+    place = aws.upload(payload, aws.bucket(), f"async/input/{uuid.uuid4().hex}")
+    return {"InputLocation": place}
 
 
 def packages(aws: Aws) -> list[str]:
@@ -171,17 +240,23 @@ def register(aws: Aws, job: str = "", evaluation: str = "") -> str:
 
     `evaluation` is the s3:// address of its quality report; the job's metrics go along.
     """
-    image, url, found = trained(aws, job)
-    aws.ensure("model_package_group", {}, aws.settings.name)  # it has the tags, versions have none
+    settings, (image, url, found) = aws.settings, trained(aws, job)
+    aws.ensure("model_package_group", {}, settings.name)  # it has the tags, versions have none
     for arn in packages(aws):
         known = aws.read("sagemaker", "describe_model_package", ModelPackageName=arn)
         container = known.get("InferenceSpecification", {}).get("Containers", [{}])[0]
-        if (container.get("Image"), container.get("ModelDataUrl")) == (image, url):
+        if [container.get(key) for key in ("Image", "ModelDataUrl", "Environment")] == [
+            image,
+            url,
+            settings.environment or None,
+        ]:
             return arn
     scores = found.get("FinalMetricDataList", [])
     metadata = {score["MetricName"]: str(score["Value"]) for score in scores}
     metadata["TrainingJobName"] = found["TrainingJobName"]
     version: Document = {"image": image, "data": url, "metadata": metadata}
-    request = requests.package(aws.settings, **version, evaluation=evaluation)
+    request = requests.package(
+        settings, **version, evaluation=evaluation, environment=settings.environment
+    )
     made = aws.change("sagemaker", "create_model_package", **request)
     return str(made.get("ModelPackageArn", "(not registered)"))

@@ -10,10 +10,11 @@ from pathlib import Path
 import settings as program
 from deploy import ROOT, requests
 from deploy.aws import Aws, fingerprint, named, word
-from deploy.configuration import DeployError
+from deploy.configuration import Configuration, DeployError
 from deploy.images import image_uri
 from deploy.requests import Document
-from runtime.training import metric_table
+from runtime.job.failures import UserError
+from runtime.training import hyperparameters, metric_table
 
 METRICS = json.loads((ROOT / "metric_definitions.json").read_text(encoding="utf-8"))
 METRICS += [
@@ -49,9 +50,25 @@ def upload(aws: Aws, source: str, purpose: str) -> str:
     return f"s3://{bucket}/{prefix}/"
 
 
+def check(settings: Configuration, more: Document | None = None) -> None:
+    """Check the hyperparameters, and `more`, with the parser that the container starts with.
+
+    Raises DeployError that lists every fault. A job's own program reads hyperparameters of its
+    own, and whether XGBoost has CUDA only the image knows.
+    """
+    texts = requests.texts(settings.hyperparameters | (more or {}))
+    if "sagemaker_program" in texts:
+        return
+    try:
+        hyperparameters.parse(texts, program.load().num_classes, cuda=True)
+    except UserError as problem:
+        raise DeployError(f"{problem}; nothing was started") from None
+
+
 def _definition(aws: Aws) -> Document:
     """Return what a training job and the jobs of a tuning job have in common."""
-    settings, image, role = aws.settings, image_uri(aws), aws.role()
+    settings, role = aws.settings, aws.role()
+    image = image_uri(aws, settings.instance_type)
     sources = {"train": settings.data, "validation": settings.validation}
     several = settings.instance_count > 1  # then each gets its share of the files to train on
     shared = {"train": "ShardedByS3Key" if several else "FullyReplicated"}
@@ -87,7 +104,7 @@ def _run(aws: Aws, kind: str, request: Document, cost: str, wait: bool) -> Docum
         dashed = kind.replace("_", "-")
         print(f"note: starts {cost}")
         print(f"note: stop it with: aws sagemaker stop-{dashed} --{dashed}-name {name}")
-        if aws.settings.spot and kind == TRAINING:  # the next attempt goes on where one ended
+        if kind == TRAINING and aws.settings.spot:  # the next attempt goes on where one ended
             place = f"s3://{aws.bucket()}/checkpoints/{base}/"
             request = request | {"CheckpointConfig": {"S3Uri": place}}
         full = {own: name, **request, "Tags": aws.settings.tags}
@@ -132,7 +149,8 @@ def _cost(aws: Aws, times: int = 1) -> str:
 
 def train(aws: Aws, *, wait: bool = True) -> str:
     """Train once with these settings and data; return the job's name."""
-    texts = {key: str(value) for key, value in aws.settings.hyperparameters.items()}
+    check(aws.settings)
+    texts = requests.texts(aws.settings.hyperparameters)
     request = _definition(aws) | {"HyperParameters": texts}
     found = _run(aws, TRAINING, request, _cost(aws), wait)
     if artifacts := found.get("ModelArtifacts"):
@@ -159,13 +177,15 @@ def tune(aws: Aws, *, wait: bool = True) -> str:
         kind = "Integer" if isinstance(low, int) and isinstance(high, int) else "Continuous"
         entry = {"Name": key, "MinValue": str(low), "MaxValue": str(high)}
         ranges.setdefault(f"{kind}ParameterRanges", []).append(entry)
-    fixed = {k: str(v) for k, v in settings.hyperparameters.items() if k not in settings.tune}
+    for bound in (0, 1):
+        check(settings, {name: limits[bound] for name, limits in settings.tune.items()})
+    fixed = {k: v for k, v in settings.hyperparameters.items() if k not in settings.tune}
     request = requests.tuning(
         settings,
         metric=metric,
         direction="Maximize" if larger else "Minimize",
         ranges=ranges,
-        definition=_definition(aws) | {"StaticHyperParameters": fixed},
+        definition=_definition(aws) | {"StaticHyperParameters": requests.texts(fixed)},
     )
     found = _run(aws, TUNING, request, _cost(aws, settings.tune_jobs), wait)
     if best := found.get("BestTrainingJob"):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.configuration import Configuration
+from deploy.configuration import Configuration, text_of
 
 Document = dict[str, Any]
+
+METRICS_PATH = "/metrics"  # of the server, on the port of its requests
 
 
 def given(document: Document) -> Document:
@@ -20,6 +22,11 @@ def given(document: Document) -> Document:
         for key, value in document.items()
         if value is not None
     }
+
+
+def texts(values: Document) -> dict[str, str]:
+    """Return hyperparameters as SageMaker takes them and the container reads them: as texts."""
+    return {name: text_of(value) for name, value in values.items()}
 
 
 def repository(settings: Configuration) -> Document:
@@ -138,17 +145,50 @@ def transform(
     }
 
 
-def model(settings: Configuration, *, image: str, data: str, role: str) -> Document:
-    """Return the parameters of sagemaker:CreateModel. Serverless refuses network isolation."""
-    return {
-        "PrimaryContainer": {"Image": image, "ModelDataUrl": data},
-        "ExecutionRoleArn": role,
-        "EnableNetworkIsolation": settings.mode != "serverless",
-    }
+def model(
+    settings: Configuration, *, image: str, data: str, role: str, hosted: bool = True
+) -> Document:
+    """Return the parameters of sagemaker:CreateModel; not `hosted`: for a transform job.
+
+    Serverless refuses network isolation, and neither it nor a transform job has metrics to scrape.
+    """
+    serverless = hosted and settings.mode == "serverless"
+    metrics = None
+    if hosted and not serverless and settings.observability:
+        seconds = settings.metrics_seconds
+        place = {"MetricsEndpointPath": METRICS_PATH, "MetricPublishFrequencyInSeconds": seconds}
+        metrics = {"MetricsEndpoints": [place]}
+    return given(
+        {
+            "PrimaryContainer": {
+                "Image": image,
+                "ModelDataUrl": data,
+                "Environment": settings.environment or None,
+                "ContainerMetricsConfig": metrics,
+            },
+            "ExecutionRoleArn": role,
+            "EnableNetworkIsolation": not serverless,
+        }
+    )
 
 
-def endpoint_config(settings: Configuration, *, model: str, bucket: str) -> Document:
-    """Return the parameters of sagemaker:CreateEndpointConfig, for the mode of the settings."""
+def _instances(settings: Configuration, graviton_model: str) -> Document:
+    """Return the variant's instances: one type, or pools of which the Graviton one goes first."""
+    count = {"InitialInstanceCount": settings.endpoint_count, "InitialVariantWeight": 1.0}
+    if not graviton_model:
+        return count | {"InstanceType": settings.endpoint_instance}
+    first = {"InstanceType": settings.graviton_instance, "ModelNameOverride": graviton_model}
+    second = {"InstanceType": settings.endpoint_instance, "Priority": 2}
+    return count | {"InstancePools": [first | {"Priority": 1}, second]}
+
+
+def endpoint_config(
+    settings: Configuration, *, model: str, bucket: str, graviton_model: str = ""
+) -> Document:
+    """Return the parameters of sagemaker:CreateEndpointConfig, for the mode of the settings.
+
+    `graviton_model` is the same model with the arm64 image, for a pool of Graviton instances.
+    """
     variant: Document = {"VariantName": "main", "ModelName": model}
     if settings.mode == "serverless":
         limits = {
@@ -156,29 +196,30 @@ def endpoint_config(settings: Configuration, *, model: str, bucket: str) -> Docu
             "MaxConcurrency": settings.max_concurrency,
         }
         return {"ProductionVariants": [variant | {"ServerlessConfig": limits}]}
-    variant |= {
-        "InstanceType": settings.endpoint_instance,
-        "InitialInstanceCount": settings.endpoint_count,
-        "InitialVariantWeight": 1.0,
+    request: Document = {
+        "ProductionVariants": [variant | _instances(settings, graviton_model)],
+        "MetricsConfig": given(
+            {
+                "EnableDetailedObservability": settings.observability,
+                "MetricPublishFrequencyInSeconds": settings.metrics_seconds
+                if settings.observability
+                else None,
+            }
+        ),
     }
     if settings.mode == "async":
         output = {
             "S3OutputPath": f"s3://{bucket}/async/output/",
             "S3FailurePath": f"s3://{bucket}/async/failure/",
         }
-        return {
-            "ProductionVariants": [variant],
-            "AsyncInferenceConfig": {"OutputConfig": output},
-        }
-    return {
-        "ProductionVariants": [variant],
-        "DataCaptureConfig": {
-            "EnableCapture": settings.capture_percent > 0,
-            "InitialSamplingPercentage": settings.capture_percent,
-            "DestinationS3Uri": f"s3://{bucket}/capture/",
-            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-        },
+        return request | {"AsyncInferenceConfig": {"OutputConfig": output}}
+    capture = {
+        "EnableCapture": settings.capture_percent > 0,
+        "InitialSamplingPercentage": settings.capture_percent,
+        "DestinationS3Uri": f"s3://{bucket}/capture/",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
     }
+    return request | {"DataCaptureConfig": capture}
 
 
 def blue_green(settings: Configuration) -> Document:
@@ -229,9 +270,19 @@ def scaling(settings: Configuration) -> Document:
 
 
 def package(
-    settings: Configuration, *, image: str, data: str, metadata: Document, evaluation: str
+    settings: Configuration,
+    *,
+    image: Any,
+    data: Any,
+    evaluation: Any,
+    environment: Document | None = None,
+    metadata: Document | None = None,
 ) -> Document:
-    """Return the parameters of sagemaker:CreateModelPackage; `evaluation` is an s3:// address."""
+    """Return the parameters of sagemaker:CreateModelPackage; `evaluation` is an s3:// address.
+
+    In a pipeline image, data, evaluation and the values of `environment` may be references.
+    """
+    container = given({"Image": image, "ModelDataUrl": data, "Environment": environment or None})
     statistics = {"ContentType": "application/json", "S3Uri": evaluation}
     answers = ["text/csv", "application/json", "application/jsonlines"]
     return given(
@@ -239,7 +290,7 @@ def package(
             "ModelPackageGroupName": settings.name,
             "ModelApprovalStatus": "PendingManualApproval",
             "InferenceSpecification": {
-                "Containers": [{"Image": image, "ModelDataUrl": data}],
+                "Containers": [container],
                 "SupportedContentTypes": ["text/csv", "text/libsvm", *answers[1:]],
                 "SupportedResponseMIMETypes": answers,
                 "SupportedRealtimeInferenceInstanceTypes": [settings.endpoint_instance],

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from string import Template
-from typing import Any
 
 from deploy.aws import Aws
 from deploy.images import image_uri
-from deploy.jobs import METRICS, upload
-from deploy.requests import Document
-
-DEFINITION = Path(__file__).with_name("definition.json")
+from deploy.jobs import METRICS, check, upload
+from deploy.pipeline.definition import document
 
 
-def fill(part: Any, values: Document) -> Any:
-    """Put `values` in the place of "$name" and "${name}", and drop the keys whose value is None."""
-    if isinstance(part, dict):
-        filled = {key: fill(value, values) for key, value in part.items()}
-        return {key: value for key, value in filled.items() if value is not None}
-    if isinstance(part, list):
-        return [fill(value, values) for value in part]
-    if isinstance(part, str) and part.startswith("$") and part[1:] in values:
-        return values[part[1:]]
-    return Template(part).substitute(values) if isinstance(part, str) else part
-
-
-def definition(aws: Aws) -> str:
-    """Upload programs and data, and return the definition with settings and addresses filled in."""
-    texts = {key: str(value) for key, value in aws.settings.hyperparameters.items()}
-    values: Document = {
-        **vars(aws.settings),
-        "tags": aws.settings.tags,
-        "bucket": aws.bucket(),
-        "image": image_uri(aws),
-        "role": aws.role(),
-        "source": upload(aws, aws.settings.data, "data"),
-        "preprocess": upload(aws, "deploy/pipeline/preprocess.py", "code"),
-        "evaluate": upload(aws, "deploy/pipeline/evaluate.py", "code"),
-        "metrics": METRICS,
-        "hyperparameters": texts,
-    }
-    return json.dumps(fill(json.loads(DEFINITION.read_text(encoding="utf-8")), values), indent=2)
+def _text(aws: Aws) -> str:
+    """Upload programs and data, and return the definition as JSON."""
+    check(aws.settings)
+    image = image_uri(aws, aws.settings.instance_type)
+    role, bucket = aws.role(), aws.bucket()
+    found = document(
+        aws.settings,
+        image=image,
+        role=role,
+        bucket=bucket,
+        data=upload(aws, aws.settings.data, "data"),
+        preprocess=upload(aws, "deploy/pipeline/preprocess.py", "code"),
+        evaluate=upload(aws, "deploy/pipeline/evaluate.py", "code"),
+        metrics=METRICS,
+    )
+    return json.dumps(found, indent=2)
 
 
 def executions(aws: Aws) -> dict[str, str]:
@@ -54,7 +37,7 @@ def executions(aws: Aws) -> dict[str, str]:
 
 def upsert(aws: Aws, *, start: bool = False) -> str:
     """Make the pipeline or bring it up to date, and start it if asked; return its name."""
-    text, own = definition(aws), {"PipelineName": aws.settings.name}
+    text, own = _text(aws), {"PipelineName": aws.settings.name}
     aws.ensure("model_package_group", {}, aws.settings.name)  # here, so that it carries the tags
     wanted = {**own, "PipelineDefinition": text, "RoleArn": aws.role()}
     found = aws.find("sagemaker", "describe_pipeline", **own)
