@@ -1,4 +1,4 @@
-"""Every combination of class count and format, and the base images, as real containers.
+"""Every class count, every format and every base image, as real containers.
 
 Each one is what a user types: cookiecutter with validate=docker, which builds the image, trains on
 real data, serves, and compares the answers with XGBoost's own. The combinations come from
@@ -24,11 +24,23 @@ pytestmark = [pytest.mark.container, pytest.mark.usefixtures("docker")]
 DEFAULT_BASE, *OTHER_BASES = choices("base_image")
 BASES = os.environ.get("BASE_IMAGES", " ".join(choices("base_image"))).split()
 CLASS_COUNTS = ("1", "2", "3", "10")
+FORMATS = choices("input_format")
+
+
+def counts_of(base: str, input_format: str) -> tuple[str, ...]:
+    """Return the class counts that a format is tried with: all with the first format, and two that
+    alternate with each other one. tests/runtime/test_sample.py trains on every combination."""
+    if base != DEFAULT_BASE:
+        return ("2",) if input_format == FORMATS[0] else ()
+    index = FORMATS.index(input_format)
+    return CLASS_COUNTS if index == 0 else CLASS_COUNTS[index % 2 :: 2]
+
+
 COMBINATIONS = [
     pytest.param(base, count, input_format, id=f"{base}-{count}-{input_format}")
     for base in BASES
-    for count in (CLASS_COUNTS if base == DEFAULT_BASE else ("2",))
-    for input_format in (choices("input_format") if base == DEFAULT_BASE else ("csv",))
+    for input_format in FORMATS
+    for count in counts_of(base, input_format)
 ]
 # Black box: they talk to the image as SageMaker and its clients do. Each with its variables: the
 # fuzz test looks at the memory after 4,000 requests.

@@ -14,7 +14,7 @@ import xgboost
 from runtime import acceleration
 from runtime.acceleration import document, isolation, widening
 
-MODELS = int(os.environ.get("RANDOM_MODELS", "500")) // 4  # each takes four times as long
+MODELS = int(os.environ.get("RANDOM_MODELS", "100")) // 4  # each takes four times as long
 NO_CODES = (-1.0, -0.5, -0.0, 0.5, 2.0**24 - 1, 2.0**24, 2.0**31, 2.0**33, 3e38, np.nan)
 
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from runtime import acceleration
 from runtime.acceleration import comparison, isolation
 from runtime.acceleration.links import is_probability
 
-MODELS = int(os.environ.get("RANDOM_MODELS", "500"))
+MODELS = int(os.environ.get("RANDOM_MODELS", "100"))
 CLASSES = {"binary:logistic": 2, "binary:hinge": 2, "multi:softprob": 4, "multi:softmax": 3}
 POSITIVE = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
 OBJECTIVES = (*CLASSES, *POSITIVE, "reg:squarederror", "reg:logistic", "reg:quantileerror")

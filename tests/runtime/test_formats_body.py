@@ -119,16 +119,16 @@ def test_memory_of_hostile_bodies_grows_with_the_body(name: str) -> None:
 def test_time_of_hostile_bodies_grows_with_the_body(name: str) -> None:
     def seconds(size: int) -> float:
         content_type, body = attack(name, size)
-        best = 1e9
-        for _ in range(3):
-            start = time.process_time()
-            with contextlib.suppress(FormatError):
-                formats.decode(body, content_type, Schema(COLUMNS), "csv")
-            best = min(best, time.process_time() - start)
-        return best
+        start = time.process_time()
+        with contextlib.suppress(FormatError):
+            formats.decode(body, content_type, Schema(COLUMNS), "csv")
+        return time.process_time() - start
 
-    small, large = seconds(1 << 18), seconds(1 << 21)
-    assert large < 40 * small + 0.05  # linear: 8 times, quadratic: 64
+    for _ in range(3):  # a collection of garbage may fall into either
+        small, large = seconds(1 << 17), seconds(1 << 20)
+        if large < 40 * small + 0.05:  # linear: 8 times, quadratic: 64
+            return
+    pytest.fail(f"{large:.3f} s, eight times shorter {small:.3f} s")
 
 
 def test_the_attacks_cover_every_codec() -> None:

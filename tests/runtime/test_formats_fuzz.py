@@ -1,6 +1,6 @@
 """Whatever a client sends, the decoders answer with rows or with a fault that can be explained.
 
-FORMAT_EXAMPLES sets how many mutated bodies each media type sees (default 300).
+FORMAT_EXAMPLES sets how many mutated bodies each media type sees (default 100).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ edits = st.lists(
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("content_type", SEEDS)
 @settings(
-    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -1,6 +1,6 @@
 """The compiled and the tolerant parser of numbers accept the same bodies and give the same bits.
 
-FORMAT_EXAMPLES sets how many random bodies each property sees (default 300).
+FORMAT_EXAMPLES sets how many random bodies each property sees (default 100).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime import formats
 from runtime.formats import delimited, json_rows, numbers, text
 from runtime.formats.errors import DecodeError, FormatError
 
-EXAMPLES = int(os.environ.get("FORMAT_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("FORMAT_EXAMPLES", "100"))
 many = settings(
     max_examples=EXAMPLES,
     deadline=None,

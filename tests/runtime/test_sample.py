@@ -13,6 +13,7 @@ import settings
 from runtime import formats
 from runtime.formats import Schema, read_channel
 from sample import expected, make_sample
+from training_job import Job
 
 FORMATS = settings.FORMATS
 
@@ -66,6 +67,23 @@ def test_channels_hold_the_same_table_in_every_format(
     kept = validation.features
     rows = kept.toarray() if hasattr(kept, "toarray") else kept
     assert {np.ascontiguousarray(row, dtype=np.float32).tobytes() for row in rows} <= known
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 10])
+@pytest.mark.parametrize("format", FORMATS)
+def test_training_takes_the_sample_of_every_class_count_in_every_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, classes: int
+) -> None:
+    config = make(tmp_path, monkeypatch, format, classes) / "input/config"
+    given = json.loads((config / "hyperparameters.json").read_text())
+    channels = json.loads((config / "inputdataconfig.json").read_text())
+    small = {"num_round": "2", "max_depth": "2", "nthread": "1"}
+    job = Job(tmp_path, given | small, channels)
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    names = {1: "reg:squarederror", 2: "binary:logistic"}
+    assert job.output("manifest.json")["objective"] == names.get(classes, "multi:softprob")
+    assert job.booster().num_features() == make_sample.load(classes)[1].shape[1]
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -20,7 +20,7 @@ from runtime.job.resources import alive
 
 BODY = to_csv(sample_rows(3, seed=5))
 BIG = to_csv(sample_rows(10_000, seed=5))
-KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "8"))
+KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "4"))
 FRONTS = [
     pytest.param(True, id="behind nginx", marks=pytest.mark.nginx),
     pytest.param(False, id="gunicorn alone"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from runtime.training.checkpoints import digest_of
 from runtime.training.external import sparsify
 from training_job import Job, simple_job
 
+KILLS = int(os.environ.get("KILLS", "5"))
 FAMILIES = {
     "sampling": {"subsample": "0.6", "colsample_bytree": "0.6", "colsample_bynode": "0.7"},
     "approx": {"tree_method": "approx", "subsample": "0.6", "colsample_bylevel": "0.5"},
@@ -126,7 +128,7 @@ def test_kill_nine_at_random_rounds_leaves_the_same_model(tmp_path: Path) -> Non
     whole = checkpointed(tmp_path / "whole", **options)
     assert whole.run().code == 0
     draw = random.Random(5)
-    for attempt in range(20):
+    for attempt in range(KILLS):
         job = checkpointed(tmp_path / str(attempt), **options)
         process = started(job, draw.randrange(4, 56))
         process.kill()

@@ -122,8 +122,8 @@ def agreed(outcomes: list[tuple[int, str]], on: int) -> bool:
     return len(digests) == on and len(set(digests)) == 1
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path, count: int) -> None:
+def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path) -> None:
+    count = 3
     train, valid = shards(count)
     jobs = hosts(tmp_path, train, valid)
     outcomes = run(jobs)
@@ -135,8 +135,8 @@ def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path, count: int) -
     assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.01)
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_replicated_hosts_train_as_on_repeated_rows(tmp_path: Path, count: int) -> None:
+def test_replicated_hosts_train_as_on_repeated_rows(tmp_path: Path) -> None:
+    count = 3
     (train,), (valid,) = shards(1)
     outcomes = run(hosts(tmp_path, [train] * count, [valid] * count))
     assert [code for code, _ in outcomes] == [0] * count, outcomes
