@@ -91,6 +91,8 @@ def floor_program(folder: Path, *, own_worker: bool = False) -> Path:
     if not own_worker:
         with (target / "gunicorn.conf.py").open("a", encoding="utf-8") as file:
             file.write('worker_class = "sync"\n')
+        nginx = target / "nginx.conf"
+        nginx.write_text(nginx.read_text("utf-8").replace("${SMALL}", "application"), "utf-8")
     return target
 
 

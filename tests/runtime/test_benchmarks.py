@@ -86,6 +86,7 @@ def test_serving_is_measured_against_xgboost_and_the_floor(
 
 def test_the_two_floors_differ_by_the_worker_alone(tmp_path: Path) -> None:
     classes = {}
+    changed = {"wsgi.py", "gunicorn.conf.py", "nginx.conf"}
     for own in (False, True):
         program = servers.floor_program(tmp_path, own_worker=own)
         different = {
@@ -94,7 +95,7 @@ def test_the_two_floors_differ_by_the_worker_alone(tmp_path: Path) -> None:
             if path.is_file()
             and path.read_bytes() != (servers.PROGRAM / path.relative_to(program)).read_bytes()
         }
-        assert different == ({"wsgi.py"} if own else {"wsgi.py", "gunicorn.conf.py"})
+        assert different == ({"wsgi.py"} if own else changed)
         environ = {**os.environ, "SERVE_BIND": "unix:x", "PYTHONPATH": str(program)}
         code = "import runpy; print(runpy.run_path('gunicorn.conf.py')['worker_class'])"
         classes[own] = subprocess.run(

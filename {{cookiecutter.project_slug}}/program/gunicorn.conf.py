@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
 import settings
@@ -25,6 +26,7 @@ _proxied = _bind.startswith("unix:")
 
 bind = _bind
 workers = _config.workers or resources.cpu_count()
+# Of a class of your own, replace ${SMALL} in nginx.conf with application.
 worker_class = ProxiedWorker if _proxied and not _config.multi_model else "gthread"
 threads = (THREADS if _config.multi_model else 1) if _proxied else THREADS_FOR_CLIENTS
 preload_app = True
@@ -45,7 +47,9 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Warm the model up in the new worker, and begin its heartbeat."""
+    """Give the new worker nginx's connections, warm the model up, and begin its heartbeat."""
+    if os.environ.get("SERVE_SHARED") == "1" and isinstance(worker, ProxiedWorker):
+        worker.join(Path(os.environ["SERVE_RUN"]))
     worker.wsgi.extensions["scoring"].start_worker()
 
 

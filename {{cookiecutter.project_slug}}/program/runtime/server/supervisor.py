@@ -25,7 +25,7 @@ from pathlib import Path
 
 import settings
 from runtime.job import logs, resources
-from runtime.server import health, listening
+from runtime.server import connections, health, listening
 
 PROGRAM = Path(__file__).resolve().parents[2]
 SHARED_MEMORY = Path("/dev/shm")
@@ -64,6 +64,8 @@ def render_nginx(run: Path, spool: Path, config: settings.Settings) -> Path:
     """Write nginx.conf with its ${NAMES} filled in to the run folder; return its path."""
     values = {
         "PORT": config.port,
+        "SMALL": "rows" if shares(config) else "application",
+        "CONNECTIONS": connections.MOST,
         "RUN": run,
         "SPOOL": spool,
         "SPOOL_LIMIT": spool_limit(spool),
@@ -76,6 +78,11 @@ def render_nginx(run: Path, spool: Path, config: settings.Settings) -> Path:
     rendered = re.sub(r"\$\{([A-Z_]+)\}", lambda match: str(values[match[1]]), text)
     target.write_text(rendered, encoding="utf-8")
     return target
+
+
+def shares(config: settings.Settings) -> bool:
+    """Return whether workers share nginx's connections: those with one thread, on Linux."""
+    return connections.supported() and not config.multi_model
 
 
 class Supervisor:
@@ -96,12 +103,17 @@ class Supervisor:
         self._watch_signals()
         self.listener = listening.listen(self.config.port)
         nginx, port = shutil.which("nginx"), self.listener.fileno()
+        shared = bool(nginx) and shares(self.config)
+        if shared:
+            self.exchange = connections.Exchange(self.run)
+            self.selector.register(self.exchange, selectors.EVENT_READ)
         environ = {
             **resources.MALLOC,
             **os.environ,
             **dict.fromkeys(resources.THREADS, "1"),  # a worker is one of as many as there are CPUs
             "SERVE_RUN": str(self.run),
             "SERVE_BIND": f"unix:{self.run}/gunicorn.sock" if nginx else f"fd://{port}",
+            "SERVE_SHARED": str(int(shared)),
             "PROMETHEUS_MULTIPROC_DIR": str(self.run / "metrics"),
         }
         command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:application"]
@@ -157,8 +169,10 @@ class Supervisor:
         for key, _ in self.selector.select(seconds):
             if key.fileobj is self.signals:
                 signals |= set(self.signals.recv(64))
-            else:
+            elif key.fileobj is self.pings:
                 self._answer_ping()
+            else:
+                self.exchange.turn()
         return signals
 
     def _answer_ping(self) -> None:
