@@ -1,12 +1,14 @@
 """The built-in algorithm beside ours, on a table of requests and jobs.
 
-`differential/figures` holds what AWS's own code gives; `differential/record.py` took them. With
-CONTRACT_IMAGE=NAME the requests go to that image.
+`differential/figures` holds what AWS's own code gives; `differential/record.py` took them. Requests
+go to the application in this process, those of the configuration OVER_HTTP to a real server, and
+with CONTRACT_IMAGE=NAME all of them to that image.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import math
 import os
@@ -21,16 +23,20 @@ from typing import Any
 import pytest
 
 import conftest
+import settings
 import training_job
 from conftest import Response
 from differential import recordio, serving_cases, training_cases, training_differences
 from differential.serving_cases import SERVERS, Request
 from locations import PROJECT
+from predictor import create_app
+from runtime.job.paths import Paths
 from runtime.training import pipeline
 
 HERE = Path(__file__).resolve().parent / "differential"
 SERVING: dict[str, Any] = json.loads((HERE / "figures" / "serving.json").read_text())
 TRAINING: dict[str, Any] = json.loads((HERE / "figures" / "training.json").read_text())
+OVER_HTTP = "binary"
 PAIR = {"INPUT_FORMAT": "libsvm", "NUM_CLASSES": "1"}  # the defaults of the built-in
 IN_PROCESS = pytest.mark.skipif(
     "CONTRACT_IMAGE" in os.environ, reason="jobs run in this process, not in the image"
@@ -102,12 +108,30 @@ def faults(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     return []
 
 
+class InProcess:
+    """The application without a server."""
+
+    def __init__(self, base: Path, environ: dict[str, str]) -> None:
+        (base / "models").mkdir()  # of many; the supervisor makes it for a server
+        self.client = create_app(settings.load(environ), Paths(base)).test_client()
+
+    def request(
+        self, method: str, path: str, body: Any, headers: dict[str, str] | None = None
+    ) -> Response:
+        """Ask as a server would be asked."""
+        answer = self.client.open(path, method=method, data=body, headers=headers)
+        found = http.client.HTTPMessage()
+        for name, value in answer.headers.items():
+            found[name] = value
+        return Response(answer.status_code, found, answer.data)
+
+
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Request], Response]]:
     """Return how to send a request to its server, which starts when it is first needed."""
-    running: dict[str, conftest.Server] = {}
+    running: dict[str, conftest.Server | InProcess] = {}
 
-    def start(name: str) -> conftest.Server:
+    def start(name: str) -> conftest.Server | InProcess:
         server, base = SERVERS[name], tmp_path_factory.mktemp("opt_ml")
         environ = {"ACCELERATION": "off", "WEB_CONCURRENCY": "1", **PAIR, **server.environ}
         folders = {model: (model,) for model in server.models} if server.many else {}
@@ -117,11 +141,15 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Request]
                 target = "xgboost-model" if len(models) == 1 else f"xgboost-model-{index}"
                 shutil.copy(HERE / "models" / model, base / folder / target)
         environ |= {"SAGEMAKER_MULTI_MODEL": "true"} if server.many else {}
-        started = conftest.start_server(base, **environ)
-        if server.ready:
-            started.wait_until_ready(90)
+        started: conftest.Server | InProcess
+        if name == OVER_HTTP or "CONTRACT_IMAGE" in os.environ:
+            started = conftest.start_server(base, **environ)
+            if server.ready:
+                started.wait_until_ready(90)
+            else:
+                wait_until_answering(started)
         else:
-            wait_until_answering(started)
+            started = InProcess(base, environ)
         for model in folders:
             body = json.dumps({"model_name": model, "url": str(base / model)})
             assert started.request("POST", "/models", body).status == 200
@@ -137,10 +165,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Request]
         return running[request.server].request(method, path, request.body, headers)
 
     yield send
-    for server in running.values():
+    servers = [server for server in running.values() if isinstance(server, conftest.Server)]
+    for server in servers:
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
-    for server in running.values():
+    for server in servers:
         server.stop()
 
 
