@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from runtime.acceleration.boosters import version_here
+
 ROWS, COLUMNS = 600, 6
 
 
@@ -97,6 +99,7 @@ def _objective(name: str, label: str, *, onedal: bool = True, **parameters: Any)
     return Recipe(name + tail, {"objective": name, **parameters}, label, onedal=onedal)
 
 
+EXPECTILES = (0.3, [0.1, 0.5, 0.9]) if version_here() >= (3, 3) else ()  # an objective of 3.3
 OBJECTIVES = [
     _objective("reg:squarederror", "real"),
     _objective("reg:linear", "real"),
@@ -108,6 +111,7 @@ OBJECTIVES = [
     _objective("reg:tweedie", "count"),
     _objective("reg:quantileerror", "real", quantile_alpha=0.3),
     _objective("reg:quantileerror", "real", quantile_alpha=[0.1, 0.5, 0.9]),
+    *(_objective("reg:expectileerror", "real", expectile_alpha=a) for a in EXPECTILES),
     _objective("count:poisson", "count"),
     _objective("survival:cox", "survival"),
     _objective("survival:aft", "positive"),

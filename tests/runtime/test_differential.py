@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xgboost
 
 import conftest
 import settings
@@ -30,6 +31,7 @@ from differential import recordio, serving_cases, training_cases, training_diffe
 from differential.serving_cases import SERVERS, Request
 from locations import PROJECT
 from predictor import create_app
+from runtime.acceleration.boosters import version_here
 from runtime.job.paths import Paths
 from runtime.training import pipeline
 
@@ -275,6 +277,13 @@ def test_a_job_ends_as_with_the_built_in(tmp_path: Path, case: training_cases.Jo
     check(case.id, run(tmp_path, case))
 
 
+# The built-in has XGBoost 3.2. Later versions draw other rows, columns and dropped trees with the
+# same seed, and compute the leaves of absolute errors otherwise, so these end with other scores.
+OTHER_SCORES = {"subsample=0.5", "rate_drop=1", "one_drop=1", "objective=reg:absoluteerror"} | {
+    f"colsample_by{unit}=0.5" for unit in ("tree", "level", "node")
+}
+
+
 @IN_PROCESS
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=case.id) for case in training_cases.CHOICES]
@@ -285,6 +294,9 @@ def test_hyperparameters_are_taken_as_by_the_built_in(
     monkeypatch.setattr(pipeline, "finish", lambda *arguments: 0)  # the outputs take longest
     ours = run(tmp_path, training_cases.as_job(case))
     ours.pop("models", None)
+    if version_here() > (3, 2) and case.id in OTHER_SCORES:
+        assert ours["verdict"] == TRAINING[case.id]["verdict"]
+        pytest.skip(f"XGBoost {xgboost.__version__} gives other scores than the built-in's 3.2")
     check(case.id, ours)
 
 

@@ -132,7 +132,8 @@ def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path) -> None:
     saved = [(job.base / "model" / "xgboost-model").exists() for job in jobs]
     assert saved == [True] + [False] * (count - 1)
     expected = alone(tmp_path / "alone", np.concatenate(train), np.concatenate(valid))
-    assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.01)
+    # The bins come from sketches of the hosts' shares, which differ a little from one of all rows.
+    assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.02)
 
 
 def test_replicated_hosts_train_as_on_repeated_rows(tmp_path: Path) -> None:

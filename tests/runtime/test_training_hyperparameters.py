@@ -12,6 +12,7 @@ import xgboost
 
 from locations import PROJECT
 from runtime.job.failures import UserError
+from runtime.training import conflicts
 from runtime.training.fit import line
 from runtime.training.hyperparameters import parse
 from runtime.training.parameters import TABLE, Parameter, markdown
@@ -30,6 +31,7 @@ GOOD = {
     "seed": ["-5", "0"],
     "device": ["cpu"],
     "quantile_alpha": ["0.5", "[0.1, 0.9]"],
+    "expectile_alpha": ["0.5", "[0.1, 0.9]"],
     "tweedie_variance_power": ["1.2"],
     "base_score": ["-3.5"],
     "_tuning_objective_metric": ["validation:rmse"],
@@ -47,6 +49,7 @@ BAD = {
     "seed": ["1e12"],
     "device": ["tpu"],
     "quantile_alpha": ["half"],
+    "expectile_alpha": ["2"],
     "tweedie_variance_power": ["1", "2"],
     "tree_method": ["hits"],
     "early_stopping_rounds": ["0"],
@@ -138,6 +141,7 @@ def test_the_job_wins_over_the_project_with_a_note() -> None:
         ({"objective": "multi:softprob"}, "needs num_class"),
         ({"num_class": "3"}, "no meaning with objective=reg:squarederror"),
         ({"objective": "reg:quantileerror"}, "needs quantile_alpha"),
+        ({"objective": "reg:expectileerror"}, "needs expectile_alpha"),
         ({"booster": "gblinear", "tree_method": "hist"}, "no meaning with booster=gblinear"),
         ({"booster": "gblinear", "early_stopping_rounds": "3"}, "linear model"),
         ({"updater": "shotgun"}, "updater=shotgun cannot be used"),
@@ -154,6 +158,7 @@ def test_the_job_wins_over_the_project_with_a_note() -> None:
         ({"eval_metric": "aucpr", "objective": "count:poisson"}, "needs an objective of"),
         ({"eval_metric": "rmse", "objective": "multi:softmax", "num_class": "3"}, "one number"),
         ({"eval_metric": "quantile"}, "needs an objective of reg:quantileerror"),
+        ({"eval_metric": "expectile"}, "needs an objective of reg:expectileerror"),
         ({"eval_metric": "recall", "objective": "multi:softmax", "num_class": "3"}, "recall_macro"),
         ({"eval_metric": "ndgc-"}, "did you mean ndcg?"),
         ({"eval_metric": "rmse-"}, "is not a metric"),
@@ -166,6 +171,28 @@ def test_the_job_wins_over_the_project_with_a_note() -> None:
 )
 def test_a_conflict_is_refused(texts: dict[str, str], message: str) -> None:
     assert message in faults(**texts)
+
+
+@pytest.mark.parametrize(
+    ("version", "objective", "alpha", "message"),
+    [
+        ((3, 2), "reg:expectileerror", {"expectile_alpha": "0.5"}, "needs XGBoost 3.3"),
+        ((3, 4), "reg:expectileerror", {"expectile_alpha": "0.9,0.1"}, "order: [0.1, 0.9]"),
+        ((3, 4), "reg:quantileerror", {"quantile_alpha": "0.9,0.1"}, "order: [0.1, 0.9]"),
+    ],
+)
+def test_what_only_another_version_of_xgboost_takes_is_refused(
+    version: tuple[int, int],
+    objective: str,
+    alpha: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conflicts, "version_here", lambda: version)
+    assert message in faults(objective=objective, **alpha)
+    monkeypatch.setattr(conflicts, "version_here", lambda: (3, 3))
+    if version == (3, 2) or "quantile_alpha" in alpha:  # 3.3 has expectiles, and sorts nothing
+        assert parse({**BASE, "objective": objective, **alpha}, 1)
 
 
 @pytest.mark.parametrize("booster", ["gbtree", "gblinear", "dart"])
@@ -202,6 +229,7 @@ SAMPLES = {
     "eval_metric": "rmse",
     "objective": "reg:squarederror",
     "quantile_alpha": "0.5",
+    "expectile_alpha": "0.5",
     "lambdarank_num_pair_per_sample": "2",
 }
 SETTINGS: list[dict[str, str]] = [
@@ -211,6 +239,7 @@ SETTINGS: list[dict[str, str]] = [
     {"objective": "reg:tweedie"},
     {"objective": "reg:pseudohubererror"},
     {"objective": "reg:quantileerror", "quantile_alpha": "0.5"},
+    {"objective": "reg:expectileerror", "expectile_alpha": "0.5"},
     {"objective": "rank:ndcg", "eval_metric": "ndcg"},
     {"objective": "survival:aft", "eval_metric": "aft-nloglik"},
     {"objective": "multi:softprob", "num_class": "2", "eval_metric": "mlogloss"},
@@ -219,6 +248,8 @@ SETTINGS: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.group not in {"job", "ignored"}])
 def test_xgboost_takes_every_parameter_of_the_table(row: Parameter) -> None:
+    if row.name == "expectile_alpha" and conflicts.version_here() < (3, 3):
+        pytest.skip("XGBoost 3.3 has brought this parameter")
     value = SAMPLES.get(row.name, "2" if row.name == "num_class" else str(row.default))
     assert any(known(row.name, {row.name: value, **setting}) for setting in SETTINGS)
 
@@ -226,6 +257,8 @@ def test_xgboost_takes_every_parameter_of_the_table(row: Parameter) -> None:
 def known(name: str, parameters: dict[str, str]) -> bool:
     """Whether XGBoost itself uses the parameter, by its own check."""
     rows = xgboost.DMatrix(np.eye(4), label=[0, 1, 0, 1])
+    if "expectile_alpha" in parameters and conflicts.version_here() < (3, 3):
+        return False
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         xgboost.Booster({"verbosity": 1, "nthread": 1, **parameters}, [rows]).save_config()

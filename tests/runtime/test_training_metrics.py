@@ -10,7 +10,9 @@ import pytest
 import sklearn.metrics as truth
 import xgboost
 
+from runtime.acceleration.boosters import version_here
 from runtime.job.failures import UserError
+from runtime.training.conflicts import LEVELS
 from runtime.training.fit import best_round, line
 from runtime.training.fit import evaluate as evaluate_all
 from runtime.training.hyperparameters import parse
@@ -125,9 +127,11 @@ def labels_of(objective: str) -> np.ndarray:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_metric_that_is_accepted_can_be_computed(objective: str) -> None:
     """What XGBoost itself cannot compute is refused before training."""
+    if objective == "reg:expectileerror" and version_here() < (3, 3):
+        pytest.skip("XGBoost 3.3 has brought this objective")
     given = {"num_round": "1", "objective": objective}
     given |= {"num_class": "3"} if objective.startswith("multi:") else {}
-    given |= {"quantile_alpha": "0.5"} if objective == "reg:quantileerror" else {}
+    given |= {LEVELS[objective]: "0.5"} if objective in LEVELS else {}
     rows, labels = GENERATOR.random((60, 3)), labels_of(objective)
     data = xgboost.DMatrix(rows, label=labels)
     if objective == "survival:aft":

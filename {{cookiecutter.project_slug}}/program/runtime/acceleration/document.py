@@ -67,7 +67,7 @@ def read(booster: xgboost.Booster) -> Document:
         gradient, parameters = learner["gradient_booster"], learner["learner_model_param"]
         model = gradient.get("gbtree", gradient)["model"]
         raw, groups = model.get("trees", []), model.get("tree_info", [])
-        weights = gradient.get("weight_drop") or [1.0] * len(raw)
+        weights = weight_drop(gradient) or [1.0] * len(raw)
         for parts in zip(raw, groups, weights, strict=True):
             trees += _trees(*parts)
         dropped |= any(weight != 1.0 for weight in weights)
@@ -84,6 +84,11 @@ def read(booster: xgboost.Booster) -> Document:
         vector_leaves=vectors,
         trees=tuple(trees),
     )
+
+
+def weight_drop(gradient: dict[str, Any]) -> Any:
+    """Return the weights of trees after dropout; XGBoost 3.4 keeps them beside the trees."""
+    return gradient.get("gbtree", gradient)["model"].get("weight_drop", gradient.get("weight_drop"))
 
 
 def _pieces(booster: xgboost.Booster) -> Iterator[dict[str, Any]]:

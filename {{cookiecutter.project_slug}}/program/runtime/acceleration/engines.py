@@ -225,17 +225,18 @@ class MixedEngine:
         self.feature_names = first.feature_names
 
     def predict(self, rows: Floats) -> Floats:
-        return self._of(rows).predict(rows)
+        return self.engine_for(len(rows)).predict(rows)
 
     def margins(self, rows: Floats) -> Floats:
-        return self._of(rows).margins(rows)
+        return self.engine_for(len(rows)).margins(rows)
 
     def contributions(self, rows: Floats) -> Floats:
         onedal = next(engine for _, engine in self._steps if engine.name == OneDALEngine.name)
         return onedal.contributions(rows)
 
-    def _of(self, rows: Floats) -> Engine:
-        return next(engine for start, engine in reversed(self._steps) if len(rows) >= start)
+    def engine_for(self, count: int) -> Engine:
+        """Return the engine that answers this number of rows."""
+        return next(engine for start, engine in reversed(self._steps) if count >= start)
 
 
 def checked(rows: Floats, engine: XGBoostEngine | OneDALEngine) -> Floats:

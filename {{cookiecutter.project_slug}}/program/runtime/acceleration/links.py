@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from runtime.acceleration.boosters import version_here
+
 Floats = NDArray[np.float32]
 
 
@@ -38,6 +40,22 @@ def hinge(margins: Floats) -> Floats:
     return np.asarray(margins > 0, np.float32)
 
 
+def quantiles(margins: Floats) -> Floats:
+    """Return the margins; XGBoost 3.4 sorts those of a row, whichever version saved the model."""
+    if margins.shape[1] > 1 and version_here() >= (3, 4):
+        return np.sort(margins, axis=1)
+    return margins
+
+
+def expectiles(margins: Floats) -> Floats:
+    """Return the lowest expectile, and each of the others as a positive step from the one below."""
+    if margins.shape[1] == 1:
+        return margins
+    steps = np.concatenate([margins[:, :1], np.logaddexp(np.float32(0), margins[:, 1:])], axis=1)
+    answer: Floats = np.cumsum(steps, axis=1, dtype=np.float32)
+    return answer
+
+
 def softmax(margins: Floats) -> Floats:
     """Return the probabilities of the classes."""
     powers: Floats = np.exp(margins - margins.max(axis=1, keepdims=True))
@@ -52,11 +70,13 @@ def argmax(margins: Floats) -> Floats:
 
 LINKS: dict[str, Callable[[Floats], Floats]] = {
     **dict.fromkeys(("reg:squarederror", "reg:linear", "reg:squaredlogerror"), identity),
-    **dict.fromkeys(("reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror"), identity),
+    **dict.fromkeys(("reg:pseudohubererror", "reg:absoluteerror"), identity),
     **dict.fromkeys(("rank:ndcg", "rank:map", "rank:pairwise", "binary:logitraw"), identity),
     **dict.fromkeys(("binary:logistic", "reg:logistic"), sigmoid),
     **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), exponential),
     **dict.fromkeys(("survival:cox", "survival:aft"), exponential),
+    "reg:quantileerror": quantiles,
+    "reg:expectileerror": expectiles,
     "binary:hinge": hinge,
     "multi:softprob": softmax,
     "multi:softmax": argmax,

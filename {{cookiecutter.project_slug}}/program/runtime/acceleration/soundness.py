@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.acceleration import ubjson
+from runtime.acceleration.document import weight_drop
 
 Ints = NDArray[np.int64]
 
@@ -42,7 +43,7 @@ def check(data: bytes | bytearray) -> None:
         count = len(trees)
         _demand(int(model["gbtree_model_param"]["num_trees"]) == count == len(info), "num_trees")
         _demand(_within(info, 0, groups), "tree_info")
-        _demand(len(gradient.get("weight_drop", trees)) == count, "weight_drop")
+        _demand(len(weight_drop(gradient) or trees) == count, "weight_drop")
         rounds = np.asarray(model.get("iteration_indptr", [0, count]), np.int64)
         ends = (int(rounds[0]), int(rounds[-1])) if len(rounds) else (0, count)
         _demand(ends == (0, count) and (np.diff(rounds) >= 0).all(), "iteration_indptr")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+from runtime.acceleration.boosters import version_here
 from runtime.training.metric_table import METRICS, base_name, fault_of, own_metrics
 from runtime.training.parameters import Hyperparameters
 
+LEVELS = {"reg:quantileerror": "quantile_alpha", "reg:expectileerror": "expectile_alpha"}
 TREE_GROWERS = {"grow_colmaker", "grow_histmaker", "grow_quantile_histmaker"}
 UPDATERS = {
     "gblinear": {"shotgun", "coord_descent"},
@@ -28,8 +30,8 @@ def _check_objective(chosen: Hyperparameters) -> list[str]:
         faults.append(f"objective={objective} needs num_class")
     if not objective.startswith("multi:") and "num_class" in chosen.given:
         faults.append(f"num_class={chosen['num_class']} has no meaning with objective={objective}")
-    if objective == "reg:quantileerror" and "quantile_alpha" not in chosen.given:
-        faults.append("objective=reg:quantileerror needs quantile_alpha, such as 0.5")
+    if objective in LEVELS:
+        faults += _level_faults(objective, chosen.given.get(LEVELS[objective]))
     names = chosen.given.get("label_names")
     classes = chosen.given.get("num_class") or (2 if objective.startswith("binary:") else None)
     if names and len(names) != classes:
@@ -37,6 +39,20 @@ def _check_objective(chosen: Hyperparameters) -> list[str]:
     score = chosen["base_score"] if objective.endswith(":logistic") else None
     if score is not None and not 0 < score < 1:
         faults.append(f"base_score={score} must lie between 0 and 1")
+    return faults
+
+
+def _level_faults(objective: str, levels: list[float] | None) -> list[str]:
+    """Return what is wrong with the quantiles or expectiles that an objective is to predict."""
+    name, faults = LEVELS[objective], []
+    if not levels:
+        faults.append(f"objective={objective} needs {name}, such as 0.5")
+    elif levels != sorted(levels) and version_here() >= (3, 4):
+        faults.append(f"{name} must be in ascending order: {sorted(levels)}")
+    if objective == "reg:expectileerror" and version_here() < (3, 3):
+        faults.append(
+            f"objective={objective} needs XGBoost 3.3, hence a base image with Python 3.12 or newer"
+        )
     return faults
 
 
@@ -101,8 +117,8 @@ def _misfit(text: str, chosen: Hyperparameters) -> str:
         return f"needs an objective of {' or '.join(metric.needs)}, not {objective}"
     if metric.two_classes and (chosen["num_class"] or 2) > 2:
         return f"is for two classes: use {metric.name.split('_')[0]}_macro"
-    quantiles = len(chosen["quantile_alpha"] or [])
-    if not metric.needs and (objective.startswith(("multi:", "survival:aft")) or quantiles > 1):
+    levels = len(chosen.given.get(LEVELS.get(objective, ""), []))
+    if not metric.needs and (objective.startswith(("multi:", "survival:aft")) or levels > 1):
         return f"needs one number per row, which objective={objective} does not give here"
     return ""
 

@@ -1,7 +1,7 @@
 """The metrics: which way is better, what objective each needs, and who computes it.
 
 Training, early stopping and the tuning jobs of `deploy` read this one table, which ends with the
-metrics of custom.py. Sources: https://xgboost.readthedocs.io/en/release_3.2.0/parameter.html and
+metrics of custom.py. Sources: https://xgboost.readthedocs.io/en/stable/parameter.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/xgboost-tuning.html
 """
 
@@ -49,6 +49,7 @@ ROWS = (
     Metric("aft-nloglik", needs=AFT),
     Metric("interval-regression-accuracy", maximised=True, needs=AFT),
     Metric("quantile", needs=("reg:quantileerror",)),
+    Metric("expectile", needs=("reg:expectileerror",)),
     *(
         Metric(name, maximised=True, needs=CLASSES, computed_here=True)
         for name in (

@@ -1,7 +1,7 @@
-"""The table of hyperparameters: every parameter of XGBoost 3.2 and of the built-in algorithm.
+"""The table of hyperparameters: every parameter of XGBoost 3.4 and of the built-in algorithm.
 
 It is the single source for parsing, checking, `train --help` and the README's table.
-Sources: https://xgboost.readthedocs.io/en/release_3.2.0/parameter.html and
+Sources: https://xgboost.readthedocs.io/en/stable/parameter.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/xgboost_hyperparameters.html
 """
 
@@ -22,9 +22,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 OBJECTIVES = _words(
     "reg:squarederror reg:squaredlogerror reg:logistic reg:pseudohubererror reg:absoluteerror "
-    "reg:quantileerror reg:gamma reg:tweedie reg:linear binary:logistic binary:logitraw "
-    "binary:hinge multi:softmax multi:softprob count:poisson rank:pairwise rank:ndcg rank:map "
-    "survival:cox survival:aft"
+    "reg:quantileerror reg:expectileerror reg:gamma reg:tweedie reg:linear binary:logistic "
+    "binary:logitraw binary:hinge multi:softmax multi:softprob count:poisson rank:pairwise "
+    "rank:ndcg rank:map survival:cox survival:aft"
 )
 
 
@@ -169,6 +169,7 @@ TABLE = (
         ),
         ("huber_slope", POSITIVE, 1, "reg:pseudohubererror: delta"),
         ("quantile_alpha", numbers(0, 1), None, "reg:quantileerror: quantiles"),
+        ("expectile_alpha", numbers(0, 1), None, "reg:expectileerror: expectiles"),
         (
             "aft_loss_distribution",
             one_of("normal", "logistic", "extreme"),
