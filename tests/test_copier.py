@@ -14,8 +14,15 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from conftest import unavailable
 from rendering import QUESTIONS, ROOT, choices, files_of, load_hook, render
-from test_pre_hook import BAD_COUNTS, BAD_REGIONS, BAD_SLUGS, GOOD, HARMLESS_TEXTS, HOSTILE_TEXTS
-from test_pre_hook import REGIONS
+from test_pre_hook import (
+    BAD_COUNTS,
+    BAD_REGIONS,
+    BAD_SLUGS,
+    GOOD,
+    HARMLESS_TEXTS,
+    HOSTILE_TEXTS,
+    REGIONS,
+)
 
 COPIER = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
 ASKED = [key for key in QUESTIONS if not key.startswith("_") and key != "validate"]
@@ -33,7 +40,7 @@ MATRIX = [
 TRIED = {
     **dict.fromkeys(
         ("project_name", "description", "full_name"),
-        [*HOSTILE_TEXTS.values(), *HARMLESS_TEXTS, "x" * 101, "x" * 200, "x" * 201],
+        (*HOSTILE_TEXTS.values(), *HARMLESS_TEXTS, "x" * 101, "x" * 200, "x" * 201),
     ),
     "num_classes": [*BAD_COUNTS, "1", "2", "10", "9999"],
     "project_slug": [*BAD_SLUGS, "a", "churn-model-2", "a" * 63],

@@ -18,6 +18,7 @@ from conftest import to_csv
 from runtime.inference.loading import model_files
 
 IMAGE = os.environ.get("CONTRACT_IMAGE", "")
+SDK_2 = "sagemaker>=2.245,<3"
 COMPOSE = [["docker-compose", "version"], ["docker", "compose", "version"]]
 
 
@@ -35,6 +36,21 @@ def remove_stopped() -> None:
         subprocess.run(["docker", "rm", *names], capture_output=True)
 
 
+def run_sdk(package: str, program: str, folder: Path) -> None:
+    """Run a program that uses the SDK, in an environment that has it."""
+    tool = [sys.executable, "-m", "uv", "run", "--no-project", "--with", package]
+    environ = {
+        **os.environ,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "unused",
+        "AWS_SECRET_ACCESS_KEY": "unused",
+    }
+    words = [*tool, "python", str(Path(__file__).with_name(program)), IMAGE, str(folder)]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True)
+    remove_stopped()
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not IMAGE, reason="needs CONTRACT_IMAGE=NAME")
 def test_local_mode_trains_and_serves_the_image(tmp_path: Path) -> None:
@@ -46,23 +62,12 @@ def test_local_mode_trains_and_serves_the_image(tmp_path: Path) -> None:
     table = np.column_stack([data.target, rows])
     np.savetxt(tmp_path / "train" / "data.csv", table, "%.9g", ",")
     (tmp_path / "rows.csv").write_bytes(to_csv(rows[:50]))
-    script = str(Path(__file__).with_name("sdk_local_mode.py"))
-    tool = [sys.executable, "-m", "uv", "run", "--no-project", "--with", "sagemaker>=2.245,<3"]
-    environ = {
-        **os.environ,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "unused",
-        "AWS_SECRET_ACCESS_KEY": "unused",
-    }
-    words = [*tool, "python", script, IMAGE, str(tmp_path)]
-    done = subprocess.run(words, env=environ, capture_output=True, text=True)
-    remove_stopped()
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    run_sdk(SDK_2, "sdk_local_mode.py", tmp_path)
     with tarfile.open(tmp_path / "output" / "model.tar.gz") as archive:
         archive.extractall(tmp_path / "model", filter="data")
     model = xgboost.Booster(model_file=tmp_path / "model" / "xgboost-model")
     expected = model.predict(xgboost.DMatrix(rows[:50], nthread=1), validate_features=False)
-    answers = np.loadtxt(tmp_path / "answers.csv")
+    answers = np.loadtxt(tmp_path / "answers")
     np.testing.assert_allclose(answers, expected, rtol=1e-6, atol=1e-7)
 
 

@@ -7,9 +7,6 @@ trains one.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -18,7 +15,7 @@ import pytest
 import xgboost
 
 from framework_job import SCRIPTS, csv_text
-from test_deploy_sdk import IMAGE, has_compose, remove_stopped
+from test_deploy_sdk import IMAGE, SDK_2, has_compose, run_sdk
 from training_job import numbers
 
 MODEL_FN = """
@@ -49,29 +46,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_sdk(package: str, program: str, folder: Path) -> None:
-    """Run a program that uses the SDK, in an environment that has it."""
-    tool = [sys.executable, "-m", "uv", "run", "--no-project", "--with", package]
-    environ = {
-        **os.environ,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "unused",
-        "AWS_SECRET_ACCESS_KEY": "unused",
-    }
-    words = [*tool, "python", str(Path(__file__).with_name(program)), IMAGE, str(folder)]
-    done = subprocess.run(words, env=environ, capture_output=True, text=True)
-    remove_stopped()
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-
-
 def test_the_framework_classes_of_sdk_2_train_and_serve_the_image(folder: Path) -> None:
     rows = np.nan_to_num(numbers(20, 3)[0])
     (folder / "rows.csv").write_text(csv_text(rows).strip())
-    run_sdk("sagemaker>=2.245,<3", "sdk_framework_mode.py", folder)
+    run_sdk(SDK_2, "sdk_local_mode.py", folder)
     with tarfile.open(folder / "output" / "model.tar.gz") as archive:
         archive.extractall(folder / "model", filter="data")
     booster = xgboost.Booster(model_file=folder / "model" / "xgboost-model.ubj")
-    answers = json.loads((folder / "answers.json").read_text())
+    answers = json.loads((folder / "answers").read_text())
     expected = booster.predict(xgboost.DMatrix(rows))
     np.testing.assert_allclose(answers, expected, rtol=1e-6)
 

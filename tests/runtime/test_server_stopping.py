@@ -18,7 +18,7 @@ from load import Load
 from runtime.server import listening
 
 BODY = to_csv(sample_rows(3, seed=5))
-STOPS = int(os.environ.get("STOPS", "2"))  # of a server under load
+STOPS = int(os.environ.get("STOPS", "1"))  # of a server under load
 FRONTS = [
     pytest.param(True, id="behind nginx", marks=pytest.mark.skipif(
         shutil.which("nginx") is None, reason="nginx is not on PATH")),
