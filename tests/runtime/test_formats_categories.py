@@ -17,6 +17,7 @@ from runtime import acceleration, formats
 from runtime.acceleration import ubjson
 from runtime.acceleration.stored import located
 from runtime.formats import Rows, Schema
+from runtime.formats.assembly import codes_among
 from runtime.formats.categories import Categories, Unseen, Vocabulary
 from runtime.formats.errors import DecodeError, FormatError
 
@@ -221,8 +222,9 @@ def test_a_vocabulary_sorts_as_pandas_does() -> None:
     texts = ["b", "", "Z", "é", "\U0001f600", "\uffee", "a b", "a", None, "10", "9"]
     codes = np.concatenate([vocabulary.encode(texts[:4]), vocabulary.encode(texts)])
     series = pd.Series([text or None for text in texts[:4] + texts]).astype("category")
-    assert vocabulary.values() == tuple(series.cat.categories)
-    final = vocabulary.final(vocabulary.values())
+    ordered = Categories({0: vocabulary.values()}).ordered().values[0]
+    assert ordered == tuple(series.cat.categories)
+    final = codes_among(vocabulary.values(), ordered)
     found = np.where(np.isnan(codes), -1, final[np.nan_to_num(codes).astype(int)])
     np.testing.assert_array_equal(found, series.cat.codes)
 

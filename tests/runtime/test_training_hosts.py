@@ -297,3 +297,39 @@ def test_a_validation_channel_that_is_empty_on_all_hosts_is_refused(tmp_path: Pa
         job.channels["validation"] = {"ContentType": "text/csv"}
     assert [code for code, _ in run(jobs)] == [1, 1]
     assert all("channel validation holds no data on any host" in job.failure for job in jobs)
+
+
+def test_hosts_agree_on_categories_and_labels(tmp_path: Path) -> None:
+    names = tuple(NAME.format(number) for number in (1, 2))
+    parts = {  # no host has all ports and classes; one has no deck at all
+        names[0]: ("ja,Oslo,,1\n" * 30 + "nei,Rome,,2\n" * 30, "ja,Wien,,1\n"),
+        names[1]: ("ja,Wien,B,3\n" * 30 + "kanskje,Bern,A,4\n" * 30, "nei,Oslo,B,1\n"),
+    }
+    given = {"num_round": "3", "objective": "multi:softprob", "num_class": "3", "nthread": "1",
+             "enable_categorical": "true", "max_depth": "3"}  # fmt: skip
+    jobs = [Job(tmp_path / name, given, hosts=names, host=name, network=NETWORK) for name in names]
+    for job, (train, validation) in zip(jobs, parts.values(), strict=True):
+        job.put("train", "part.csv", "vil,by,dekk,tall\n" + train)
+        job.put("validation", "part.csv", "vil,by,dekk,tall\n" + validation)
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [0, 0], outcomes
+    assert agreed(outcomes, on=2)
+    assert "cells are missing" not in outcomes[0][1] + outcomes[1][1]
+    manifest = jobs[0].output("manifest.json")
+    assert manifest["label_names"] == ["ja", "kanskje", "nei"]
+    values = [entry["values"] for entry in manifest["categories"]["columns"]]
+    assert values == [["Bern", "Oslo", "Rome", "Wien"], ["A", "B"]]
+
+
+def test_a_column_of_strings_on_one_host_and_of_numbers_on_another_is_refused(
+    tmp_path: Path,
+) -> None:
+    names = tuple(NAME.format(number) for number in (1, 2))
+    given = {"num_round": "2", "objective": "binary:logistic", "enable_categorical": "true"}
+    jobs = [Job(tmp_path / name, given, hosts=names, host=name, network=NETWORK) for name in names]
+    jobs[0].put("train", "part.csv", "y,cabin,age\n0,7,1\n1,8,2\n")
+    jobs[1].put("train", "part.csv", "y,cabin,age\n0,C85,1\n1,8,2\n")
+    outcomes = run(jobs)
+    assert [code for code, _ in outcomes] == [1, 1], outcomes
+    for job in jobs:
+        assert f"column cabin holds strings on host {names[1]} and only numbers" in job.failure

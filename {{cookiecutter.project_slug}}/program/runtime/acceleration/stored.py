@@ -49,6 +49,47 @@ def stored_categories(booster: xgboost.Booster) -> Categories | None:
     return Categories(found, names) if found else None
 
 
+def with_categories(raw: bytearray, categories: Categories) -> bytearray:
+    """Return a model, as UBJSON, that stores `categories` of its columns: strings all of them.
+
+    XGBoost then encodes a DataFrame with them itself. A model that cannot store them, or does not
+    read as it should afterwards, is returned as it was, with a warning.
+    """
+    import xgboost
+
+    try:
+        start, end, found = located(raw)
+        columns = xgboost.Booster(model_file=raw).num_features()
+        stored = raw[:start] + _document(categories, columns) + raw[end:]
+        back = xgboost.Booster(model_file=stored)
+        _, _, again = located(back.save_raw("ubj"))
+        if len(found["enc"]) or [_values(column, True) for column in again["enc"]] != [
+            tuple(categories.values.get(column, ())) for column in range(columns)
+        ]:
+            raise ValueError("it would not hold them as they are")
+    except (KeyError, ValueError, xgboost.core.XGBoostError) as problem:
+        log.warning("the model itself cannot store its categories, the manifest does: %s", problem)
+        return raw
+    return stored
+
+
+def _document(categories: Categories, columns: int) -> bytes:
+    """Return the categories as XGBoost stores them, in UBJSON."""
+    entries, ends, order = [], [0], []
+    for column in range(columns):
+        texts = [str(value).encode() for value in categories.values.get(column, ())]
+        offsets = np.cumsum([0, *map(len, texts)]) if texts else np.empty(0)
+        data = np.frombuffer(b"".join(texts), np.int8)
+        entries.append(ubjson.arrays({"offsets": offsets.astype(">i4"), "values": data}))
+        ends.append(ends[-1] + len(texts))
+        # XGBoost searches them in the order of their bytes, which are signed there.
+        signed = [np.frombuffer(text, np.int8).tolist() for text in texts]
+        order += sorted(range(len(texts)), key=signed.__getitem__)
+    tail = {"feature_segments": np.array(ends, ">i4"), "sorted_idx": np.array(order, ">i4")}
+    head = b"{" + ubjson.text("enc") + b"[#" + ubjson.length(len(entries))
+    return head + b"".join(entries) + ubjson.arrays(tail)[1:]
+
+
 def located(raw: bytearray) -> tuple[int, int, Any]:
     """Return where in a model, as UBJSON, its categories start and end, and what they are.
 

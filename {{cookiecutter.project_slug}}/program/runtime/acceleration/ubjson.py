@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 DEEPEST = 32  # levels of arrays and objects; models have a dozen
 NUMBERS = {
@@ -30,6 +31,26 @@ def read(data: bytes | bytearray) -> Any:
     if reader.at != len(data):
         raise ValueError(f"{len(data) - reader.at} bytes follow the end")
     return value
+
+
+def length(count: int) -> bytes:
+    """Return a length, written as XGBoost does: in 64 bits."""
+    return b"L" + count.to_bytes(8, "big")
+
+
+def text(key: str) -> bytes:
+    """Return a key of an object."""
+    return length(len(key.encode())) + key.encode()
+
+
+def arrays(entries: dict[str, NDArray[Any]]) -> bytes:
+    """Return an object of arrays of numbers, big-endian, of 8 or 32 bits."""
+    kinds = {1: b"i", 4: b"l"}
+    parts = [
+        text(key) + b"[$" + kinds[array.itemsize] + b"#" + length(len(array)) + array.tobytes()
+        for key, array in entries.items()
+    ]
+    return b"{" + b"".join(parts) + b"}"
 
 
 def locate(data: bytes | bytearray, path: Sequence[str]) -> tuple[int, int, Any]:

@@ -87,6 +87,11 @@ class Categories:
         """Return what encodes the columns of one request, block by block."""
         return Recoder(self)
 
+    def ordered(self) -> Categories:
+        """Return the same values in the order of pandas: strings by code point."""
+        values = {column: tuple(sorted(found)) for column, found in self.values.items()}
+        return Categories(values, self.names)
+
     def document(self) -> dict[str, Any]:
         """Return the JSON object that a manifest keeps."""
         columns = [
@@ -192,17 +197,13 @@ class Vocabulary:
         Raises DecodeError where they become too many.
         """
         table = self._codes
-        for value in set(cells) - table.keys():
-            table[value] = float(len(table) - 2)
+        for value in dict.fromkeys(cells):  # in their order: digests of tables rely on it
+            if value not in table:
+                table[value] = float(len(table) - 2)
         if len(table) - 2 > MOST_CATEGORIES:
             raise DecodeError(f"more than {MOST_CATEGORIES} categories: codes are 32-bit floats")
         return np.fromiter(map(table.__getitem__, cells), np.float32, len(cells))
 
     def values(self) -> tuple[str, ...]:
-        """Return the strings in the order of pandas: by code point."""
-        return tuple(sorted(value for value in self._codes if value))
-
-    def final(self, values: Sequence[Value]) -> Floats:
-        """Return the code among `values` of each provisional code, float32 [codes]."""
-        code_of = {value: code for code, value in enumerate(values)}
-        return np.array([code_of[value] for value in self._codes if value], np.float32)
+        """Return the strings in the order of their provisional codes."""
+        return tuple(value for value in self._codes if value)

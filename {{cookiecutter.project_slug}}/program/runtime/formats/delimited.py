@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import BinaryIO
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,25 +12,16 @@ from runtime.formats.categories import Recoder
 from runtime.formats.cells import encoded, is_plainly_quoted, split_quoted
 from runtime.formats.errors import ColumnsError, DecodeError
 from runtime.formats.table import (
-    QUERY_ID,
     Floats,
-    Reading,
     Rows,
     Schema,
-    Table,
-    check_names,
-    whole,
 )
 from runtime.formats.text import (
     BLOCK_BYTES,
-    blocks,
     first_line,
-    first_lines,
     is_rectangle,
-    line_of_row,
     lines_of,
     ragged_row,
-    without_blank_lines,
 )
 
 DELIMITERS = (b",", b";", b"\t", b"|", b":", b" ")
@@ -85,95 +74,6 @@ def decode_plain(body: bytes, width: int) -> Floats | None:
     except numbers.CellError:
         return None
     return numbers.narrow(values.reshape(-1, width))
-
-
-def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
-    """Yield the blocks of a training file: label in column 0, then the weight if there is one.
-
-    A first row without any number is a header and names the columns; one called `qid` holds query
-    ids. Blank lines are no rows.
-    """
-    layout = None
-    for block in blocks(stream):
-        text = lines_of(block)
-        if not layout:
-            text = without_blank_lines(text)
-            if not text:
-                continue
-            layout = layout_of(text, reading)
-            if layout.names is not None:
-                text = text.partition(b"\n")[2]
-        if text:
-            yield table_of(text, layout, reading)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the first rows of a training file say of all: `names` are those of its header."""
-
-    delimiter: bytes
-    width: int
-    names: tuple[str, ...] | None = None
-
-    @property
-    def query_id(self) -> int | None:
-        """The column of query ids, from 0."""
-        return self.names.index(QUERY_ID) if self.names and QUERY_ID in self.names else None
-
-
-def layout_of(text: bytes, reading: Reading) -> Layout:
-    """Return the layout of a file that starts with `text`. Raises DecodeError where its header or
-    its width cannot be that of training data."""
-    delimiter = delimiter_of(first_lines(text))
-    header = header_of(text, delimiter)
-    skip = 2 if reading.csv_weights else 1
-    layout = Layout(
-        delimiter,
-        len(header) if header else width_of(text, delimiter),
-        tuple(header) if header else None,
-    )
-    if header:
-        check_names(header[:skip])  # a label without a name is the index that pandas wrote
-        check_names(header[skip:], skip + 1)
-    if layout.width <= skip + (layout.query_id is not None):
-        raise DecodeError(
-            f"a training row needs {'label, weight' if skip == 2 else 'a label'} and features",
-            row=None if header else 1,
-            expected=skip + 1,
-            found=layout.width,
-        )
-    return layout
-
-
-def table_of(text: bytes, layout: Layout, reading: Reading) -> Table:
-    """Return the rows of a block. Raises DecodeError with row (blank lines are none) and column."""
-    query_id, skip = layout.query_id, 2 if reading.csv_weights else 1
-    try:
-        cells = plain_cells(text, layout.delimiter, layout.width)
-    except DecodeError:
-        text = without_blank_lines(text)
-        cells = plain_cells(text, layout.delimiter, layout.width)
-    doubles = numbers.doubles(cells, layout.width)
-    values = numbers.narrow(doubles)
-    features, names = values[:, skip:], layout.names[skip:] if layout.names else None
-    if query_id is not None:
-        features = np.delete(values, [*range(skip), query_id], axis=1)
-        names = tuple(name for name in names or () if name != QUERY_ID)
-    return Table(
-        np.ascontiguousarray(features),
-        labels=values[:, 0].copy(),
-        weights=values[:, 1].copy() if reading.csv_weights else None,
-        query_ids=None if query_id is None else whole(doubles[:, query_id]),
-        names=names,
-    )
-
-
-def line_of(stream: BinaryIO, row: int) -> int:
-    """Return the line of a training file that holds a row: a header and blank lines are none."""
-    start = without_blank_lines(lines_of(stream.read(BLOCK_BYTES)))
-    stream.seek(0)
-    header = header_of(start, delimiter_of(first_lines(start)))
-    return line_of_row(stream, row + bool(header), lambda line: bool(line.strip(b" ")))
 
 
 def delimiter_of(lines: list[bytes]) -> bytes:

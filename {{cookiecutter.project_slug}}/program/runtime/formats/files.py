@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ from runtime.formats import sniff
 from runtime.formats.assembly import Grown, joined, sparse, weighted
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError, MediaTypeError
 from runtime.formats.media import Codec, resolve
+from runtime.formats.strings import Strings
 from runtime.formats.table import QUERY_ID, Reading, Table, order_of
 
 log = logging.getLogger(__name__)
@@ -33,17 +35,19 @@ def read_channel(
     num_features: int | None = None,
     index_base: int | None = None,
     names: tuple[str, ...] | None = None,
+    strings: Strings | None = None,
 ) -> Table:
     """Read every file below `path` (or the file `path`) into one table.
 
     `num_features`, `index_base` and `names` are those of the channel that was read before, so that
     a validation channel has the same columns in the same order; sparse columns beyond them, which
-    no tree knows, are dropped. A channel without rows gives an empty table. Raises FormatError
-    whose message names file, row and column.
+    no tree knows, are dropped. `strings` says which columns may hold strings: the table has their
+    provisional codes. A channel without rows gives an empty table. Raises FormatError whose message
+    names file, row and column, and StringsFoundError to be read again with more such columns.
     """
     grown, tables = Grown(), []
     for table in iterate_channel(
-        path, content_type, default_format, csv_weights, num_features, index_base, names
+        path, content_type, default_format, csv_weights, num_features, index_base, names, strings
     ):
         if isinstance(table.features, np.ndarray):
             grown.add(table.features)
@@ -78,6 +82,7 @@ def iterate_channel(
     num_features: int | None = None,
     index_base: int | None = None,
     names: tuple[str, ...] | None = None,
+    strings: Strings | None = None,
 ) -> Iterator[Table]:
     """Yield the channel in blocks, with the arguments, checks and errors of `read_channel`.
 
@@ -87,11 +92,15 @@ def iterate_channel(
     if codec.read is None:
         raise MediaTypeError(f"cannot train on {codec.name}", content_type=content_type)
     noted = False
+    if strings:
+        strings.names = names
     for file in files_of(path):
         row = 0
         try:
             with opened(file) as stream:
-                for table in codec.read(stream, Reading(csv_weights)):
+                if strings:
+                    strings.source = partial(source_of, file, codec, path.parent)
+                for table in codec.read(stream, Reading(csv_weights, strings)):
                     table = align(check(table), names, num_features)
                     if isinstance(table.features, np.ndarray):
                         names, num_features = names or table.names, table.features.shape[1]
@@ -101,8 +110,10 @@ def iterate_channel(
                     if table.query_ids is not None and table.names and not noted:
                         log.info("note: column %s holds query ids: no feature", QUERY_ID)
                         noted = True
-                    yield table
                     row += len(table)
+                    if strings:
+                        strings.source = partial(source_of, file, codec, path.parent, before=row)
+                    yield table
         except FormatError as error:
             if error.row is not None:
                 error.row = line_of(file, codec, error.row + row)
@@ -117,6 +128,11 @@ def line_of(file: Path, codec: Codec, row: int) -> int:
         return row
     with opened(file) as stream:
         return codec.line_of(stream, row)
+
+
+def source_of(file: Path, codec: Codec, folder: Path, row: int, before: int = 0) -> str:
+    """Return the file and the row of a row of the block after `before` rows, for a message."""
+    return f"{file.relative_to(folder)}: row {line_of(file, codec, row + before)}"
 
 
 def head_of(file: Path) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from runtime.formats import numbers
 from runtime.formats.categories import NO_ENCODERS
-from runtime.formats.errors import DecodeError, FormatError
+from runtime.formats.errors import DecodeError, FormatError, NotANumberError
 from runtime.formats.json_rows import (
     dense,
     is_named,
@@ -24,6 +24,7 @@ from runtime.formats.json_rows import (
     rows_of,
     tensor_of,
 )
+from runtime.formats.strings import LABEL, Strings
 from runtime.formats.table import (
     LARGEST_QUERY_ID,
     QUERY_ID,
@@ -115,9 +116,9 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
     query ids. Blank lines are no rows."""
     schema, queries = None, False
     for block in blocks(stream):
-        text = lines_of(block)
-        values = dense_lines(text)
-        if values is not None:
+        text, strings = lines_of(block), reading.strings
+        known = strings is not None and strings.columns
+        if not known and (values := dense_lines(text)) is not None:
             cells = numbers.narrow(values)
             yield Table(np.ascontiguousarray(cells[:, 1:]), labels=cells[:, 0].copy())
             continue
@@ -129,13 +130,34 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
             queries = isinstance(instances[0], dict) and QUERY_ID in instances[0]
         ids = [take(line, QUERY_ID, row) for row, line in enumerate(instances, 1) if queries]
         schema = schema or schema_of(instances[0])
-        rows = rows_of(instances, schema)
+        encoders = strings.encoders(schema.num_features, schema.feature_names) if strings else {}
+        try:
+            rows = rows_of(instances, schema, encoders)
+            found = encoders[LABEL](labels) if LABEL in encoders else matrix([labels])[0]
+        except NotANumberError:
+            if strings:
+                raise_on_strings(instances, labels, schema, strings)
+            raise
         yield Table(
             rows.values,
-            labels=matrix([labels])[0],
+            labels=found,
             query_ids=query_ids_of(ids) if queries else None,
             names=rows.names,
         )
+
+
+def raise_on_strings(
+    instances: list[Any], labels: list[Any], schema: Schema, strings: Strings
+) -> None:
+    """Raise StringsFoundError if cells of the block are strings, and may be."""
+    names = schema.feature_names
+    rows = [
+        [instance.get(name) for name in names] if names else tensor_of(instance, row)
+        for row, instance in enumerate(instances, 1)
+    ]
+    cells = [row for row in rows if isinstance(row, list)]
+    found = {column for row in cells for column, cell in enumerate(row) if type(cell) is str}
+    strings.found(found | ({LABEL} if str in set(map(type, labels)) else set()), names)
 
 
 def line_of(stream: BinaryIO, row: int) -> int:

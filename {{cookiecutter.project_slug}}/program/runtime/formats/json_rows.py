@@ -175,7 +175,7 @@ def matrix(rows: list[Any], encoders: Encoders = NO_ENCODERS) -> Floats:
     codes: dict[int, Floats] = {}
     if encoders:
         for column, encode in encoders.items():
-            if column < width:
+            if 0 <= column < width:
                 codes[column] = encode([row[column] for row in rows])
         rows = [[0 if at in codes else cell for at, cell in enumerate(row)] for row in rows]
     if not set(map(type, chain.from_iterable(rows))) <= NUMBER_TYPES:
@@ -196,7 +196,9 @@ def matrix(rows: list[Any], encoders: Encoders = NO_ENCODERS) -> Floats:
 def from_sparse(tensors: list[Any], schema: Schema, encoders: Encoders) -> Floats:
     """Return tensors of `keys` and `values` as float32 [rows, columns], the rest missing."""
     values = blank(len(tensors), schema)
-    strings: dict[int, list[Any]] = {column: [None] * len(tensors) for column in encoders}
+    strings: dict[int, list[Any]] = {
+        column: [None] * len(tensors) for column in encoders if column >= 0
+    }
     for row, tensor in enumerate(tensors, 1):
         keys = tensor.get("keys") if isinstance(tensor, dict) else None
         cells = tensor.get("values") if isinstance(tensor, dict) else None
@@ -213,6 +215,6 @@ def from_sparse(tensors: list[Any], schema: Schema, encoders: Encoders) -> Float
         except DecodeError as error:
             error.row = row
             raise
-    for column, encode in encoders.items():
-        values[:, column] = encode(strings[column])
+    for column, cells in strings.items():
+        values[:, column] = encoders[column](cells)
     return values

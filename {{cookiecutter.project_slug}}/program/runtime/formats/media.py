@@ -12,7 +12,16 @@ from typing import BinaryIO
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
-from runtime.formats import delimited, json_lines, json_rows, libsvm, npy, parquet, recordio
+from runtime.formats import (
+    delimited,
+    delimited_files,
+    json_lines,
+    json_rows,
+    libsvm,
+    npy,
+    parquet,
+    recordio,
+)
 from runtime.formats.answers import ENCODERS
 from runtime.formats.errors import AcceptError, MediaTypeError, printable, quoted
 from runtime.formats.table import Reading, Rows, Schema, Table
@@ -45,7 +54,7 @@ class Codec:
 
 
 CODECS = (
-    Codec("csv", ("text/csv",), delimited.decode, delimited.read, delimited.line_of),
+    Codec("csv", ("text/csv",), delimited.decode, delimited_files.read, delimited_files.line_of),
     Codec("libsvm", ("text/libsvm", "text/x-libsvm"), libsvm.decode, libsvm.read, libsvm.line_of),
     Codec("json", ("application/json",), json_rows.decode),
     Codec(

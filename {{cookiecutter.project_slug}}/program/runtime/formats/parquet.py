@@ -22,6 +22,7 @@ from runtime.formats.errors import (
     NotANumberError,
     printable,
 )
+from runtime.formats.strings import LABEL, Strings
 from runtime.formats.table import (
     QUERY_ID,
     Floats,
@@ -80,16 +81,41 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
     if not features:
         raise DecodeError("a training file needs a label and a feature column", found=list(names))
     check_names(names)
-    check_types(file, names)
+    called = tuple(names[index] for index in features)
+    own = encoders_of(file, names, features, reading.strings)
+    check_types(file, names, {names[index] for index in own})
     queries = names.index(QUERY_ID) if QUERY_ID in names[1:] else None
-    for cells in batches(file, names):
+    for cells in batches(file, names, own):
         values = narrow(cells)
         yield Table(
             np.ascontiguousarray(values[:, features]),
             labels=values[:, 0].copy(),
             query_ids=None if queries is None else whole(cells[:, queries]),
-            names=tuple(names[index] for index in features),
+            names=called,
         )
+
+
+def encoders_of(
+    file: Any, names: tuple[str, ...], features: list[int], strings: Strings | None
+) -> Encoders:
+    """Return how the columns of a training file that hold strings are encoded, by their index.
+
+    Raises StringsFoundError for those that were not known.
+    """
+    if strings is None:
+        return NO_ENCODERS
+    types = importlib.import_module("pyarrow.types")
+    kinds = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
+    texts = [
+        place
+        for place, index in enumerate((0, *features), LABEL)
+        if is_text(getattr(kinds[names[index]], "value_type", kinds[names[index]]))
+        and not types.is_nested(kinds[names[index]])
+    ]
+    called = tuple(names[index] for index in features)
+    strings.found(texts, called)
+    encoders = strings.encoders(len(features), called)
+    return {0 if at == LABEL else features[at]: encode for at, encode in encoders.items()}
 
 
 def opened(stream: BinaryIO) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from runtime.formats.categories import Categories, Unseen
 from runtime.formats.errors import ColumnsError, DecodeError, listed, quoted
+from runtime.formats.strings import Strings
 
 Floats = NDArray[np.float32]
 LARGEST_INDEX = 2**31 - 2  # of a column: XGBoost counts them in 32 bits
@@ -55,6 +56,7 @@ class Table:
     fitted: Any = None  # the JSON object that features.fit learned, for features.transform
     categories: Categories | None = None  # whose codes the features are
     label_names: tuple[str, ...] | None = None  # whose positions the labels are
+    label_sources: Mapping[str, str] = field(default_factory=dict)  # file and row of the first each
 
     def __len__(self) -> int:
         return int(self.features.shape[0])
@@ -76,9 +78,11 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader of training files must know: whether csv has a weight in column 1."""
+    """What a reader of training files must know: whether csv has a weight in column 1, and
+    which columns may hold strings; None: none."""
 
     csv_weights: bool = False
+    strings: Strings | None = None
 
 
 def check_names(names: Sequence[str], first: int = 1) -> None:

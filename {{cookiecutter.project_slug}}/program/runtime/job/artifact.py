@@ -38,6 +38,7 @@ class Manifest:
     missing: float | None = None  # value that means "missing" besides NaN
     features_version: str | None = None
     custom_version: str | None = None  # the digest of custom.py
+    categories: dict[str, Any] | None = None  # formats.Categories.document, of the data's columns
     fitted_features: dict[str, Any] | None = None  # what features.fit learned
     engine: str | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)

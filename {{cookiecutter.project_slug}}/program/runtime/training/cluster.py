@@ -16,6 +16,7 @@ from xgboost.tracker import RabitTracker
 from runtime.job import failures
 from runtime.job.description import Hosts
 from runtime.job.failures import AlgorithmError, ContainerError, PlatformError, UserError
+from runtime.training import shards
 from runtime.training.ending import classify
 from runtime.training.peers import SILENCE_SECONDS, Connection, Hub, Message, connect
 
@@ -115,6 +116,8 @@ def _mismatch(facts: dict[str, Message]) -> str:
             if facts[host][key] != facts[first][key]:
                 mine, theirs = facts[first][key], facts[host][key]
                 return f"hosts {first} and {host} differ in {what}: {mine} and {theirs}"
+    if fault := shards.mixed(facts):
+        return fault
     wanted = any(entry["validation wanted"] for entry in facts.values())
     if wanted and not any(entry["validation"] for entry in facts.values()):
         return "channel validation holds no data on any host: give it a file with rows, or drop it"

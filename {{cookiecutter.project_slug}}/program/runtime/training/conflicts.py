@@ -101,6 +101,20 @@ def _check_trees(chosen: Hyperparameters) -> list[str]:
     return faults
 
 
+def _check_categories(chosen: Hyperparameters) -> list[str]:
+    faults, types = [], chosen["feature_types"] or []
+    if not chosen["enable_categorical"]:
+        if chosen["categorical_features"]:
+            faults.append("categorical_features needs enable_categorical=true")
+        if "c" in types:
+            faults.append("feature_types has a c, which needs enable_categorical=true")
+    elif chosen["booster"] == "gblinear":
+        faults.append("enable_categorical needs trees: booster=gbtree or dart")
+    elif chosen["tree_method"] == "exact":
+        faults.append("enable_categorical needs tree_method=hist or approx, not exact")
+    return faults
+
+
 def _check_metrics(chosen: Hyperparameters) -> list[str]:
     faults = {metric: _misfit(metric, chosen) for metric in chosen.metrics}
     return [f"eval_metric={metric} {fault}" for metric, fault in faults.items() if fault]
@@ -127,5 +141,6 @@ CHECKS: tuple[Callable[[Hyperparameters], list[str]], ...] = (
     _check_objective,
     _check_booster,
     _check_trees,
+    _check_categories,
     _check_metrics,
 )

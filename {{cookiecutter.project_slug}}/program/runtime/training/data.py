@@ -19,9 +19,11 @@ import features
 from runtime import transformation
 from runtime.formats.errors import FormatError
 from runtime.formats.files import files_of, iterate_channel, read_channel
+from runtime.formats.strings import StringsFoundError
 from runtime.formats.table import Table
 from runtime.job.description import Channel, Job
 from runtime.job.failures import UserError
+from runtime.training import categorical
 from runtime.training.external import Reader, densify, sparsify, spill
 from runtime.training.parameters import Hyperparameters
 
@@ -107,6 +109,8 @@ def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
     and the file, row and column of the fault.
     """
 
+    strings = categorical.strings_of(source.chosen, like)
+
     def arguments(num_features: int | None, index_base: int | None) -> dict[str, Any]:
         return {
             "path": channel.path,
@@ -116,18 +120,32 @@ def read(channel: Channel, source: Source, like: Table | None = None) -> Table:
             "num_features": num_features,
             "index_base": index_base,
             "names": like.names if like is not None else None,
+            "strings": strings,
         }
 
-    try:
+    def attempt() -> Table:
         if source.chosen["external_memory"]:
             path = source.scratch / f"{channel.name}.float32"
-            table = spill(lambda *known: iterate_channel(**arguments(*known)), path, like)
-        elif like is not None:
-            table = read_channel(**arguments(like.features.shape[1], like.index_base))
-        else:
-            table = read_channel(**arguments(None, None))
-    except FormatError as fault:
-        raise UserError(f"channel {channel.name}: {fault}") from fault
+            return spill(lambda *known: iterate_channel(**arguments(*known)), path, like)
+        if like is not None:
+            return read_channel(**arguments(like.features.shape[1], like.index_base))
+        return read_channel(**arguments(None, None))
+
+    table = None
+    while table is None:
+        try:
+            table = attempt()
+        except StringsFoundError as found:
+            strings = strings.also(found.columns)
+        except FormatError as fault:
+            hint = categorical.hint(fault, source.chosen, like)
+            raise UserError(f"channel {channel.name}: {fault}{hint}") from fault
+    table = dataclasses.replace(
+        table,
+        categories=strings.categories(),
+        label_names=strings.label_names(),
+        label_sources=strings.label_sources,
+    )
     if len(table) == 0:
         raise UserError(f"channel {channel.name} holds no rows")
     if table.features.shape[1] == 0:
@@ -201,6 +219,7 @@ def matrix(
     missing = np.nan if chosen["missing"] is None else chosen["missing"]
     quantiles = {"max_bin": int(chosen["max_bin"]), "ref": ref} if chosen.histogram else {}
     common = {"missing": missing, "nthread": nthread, **quantiles}
+    common["enable_categorical"] = bool(chosen["enable_categorical"])
     if cache is not None:
         reader = Reader(table, lambda block: _arguments(block, chosen), cache)
         pages = xgboost.ExtMemQuantileDMatrix(reader, **common)
@@ -213,6 +232,7 @@ def matrix(
 def _arguments(table: Table, chosen: Hyperparameters) -> dict[str, Any]:
     """Return what XGBoost's matrices take of a table."""
     table = transform(table)
+    categorical.check_codes(table, chosen)
     ranking = chosen.objective.startswith("rank:")
     arguments = {
         "data": table.features,
@@ -220,6 +240,7 @@ def _arguments(table: Table, chosen: Hyperparameters) -> dict[str, Any]:
         "weight": _query_weights(table) if ranking else table.weights,
         "qid": table.query_ids if ranking else None,
         "feature_names": usable(table.names),
+        "feature_types": list(chosen.feature_types) if chosen.feature_types else None,
     }
     return arguments | (_survival(table) if chosen.objective == "survival:aft" else {})
 

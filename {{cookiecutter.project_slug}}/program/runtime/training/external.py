@@ -54,9 +54,9 @@ def spill(blocks: Blocks, path: Path, like: Table | None) -> Table:
         del files["weights"]
     if not path.stat().st_size:  # no file of nothing can be mapped
         return Table(np.empty((count, width or 0), np.float32), names=names, index_base=base)
-    features = np.memmap(path, np.float32, "r", shape=(count, width or 0))
+    features = np.memmap(path, np.float32, "r+", shape=(count, width or 0))
     known: dict[str, Any] = {
-        name: np.memmap(other, np.float32, "r") for name, other in files.items()
+        name: np.memmap(other, np.float32, "r+") for name, other in files.items()
     }
     return Table(features, names=names, index_base=base, **known)
 

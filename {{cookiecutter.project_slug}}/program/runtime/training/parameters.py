@@ -62,6 +62,19 @@ TABLE = (
         ),
         ("csv_weights", flag, 0, "column 1 of csv files holds row weights"),
         ("missing", number(), None, "value that means missing, besides empty and NaN"),
+        ("enable_categorical", flag, 0, "columns of strings are categories, not faults"),
+        (
+            "categorical_features",
+            names(r"\S.*"),
+            None,
+            "further categorical columns, by name or number from 0, whose numbers are codes",
+        ),
+        (
+            "feature_types",
+            names("q|c|int|float|i"),
+            None,
+            "types of all features, as XGBoost's: q, int, float, i, or c: categorical",
+        ),
         ("label_names", names(r"\S[^,]*"), None, "names of the classes, in order"),
         ("external_memory", flag, 0, "train from disk, batch by batch; slower, bounded memory"),
         ("checkpoint_rounds", integer(0), 10, "rounds between checkpoints; 0 = by time alone"),
@@ -215,6 +228,7 @@ class Hyperparameters:
 
     given: dict[str, Any]
     constraints: dict[str, str] = field(default_factory=dict)  # by column number, once known
+    feature_types: tuple[str, ...] | None = None  # of the model's columns, once known
     own_objective: bool = False  # custom.objective; `objective` is then that of its link
 
     def __getitem__(self, name: str) -> Any:

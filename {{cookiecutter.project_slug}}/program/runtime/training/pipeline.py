@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +15,21 @@ from tempfile import TemporaryDirectory
 import xgboost
 
 import settings
+from runtime.formats.categories import Categories
 from runtime.formats.table import Table
 from runtime.job import resources
 from runtime.job.description import Job, read_job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
-from runtime.training import constraints, crossvalidation, data, labels, results, shards
+from runtime.training import (
+    categorical,
+    constraints,
+    crossvalidation,
+    data,
+    labels,
+    results,
+    shards,
+)
 from runtime.training.checkpoints import Checkpoints, Digests, digest_of, fingerprint
 from runtime.training.cluster import Cluster
 from runtime.training.ending import Stop, abort, classify
@@ -75,6 +85,7 @@ def alone(work: Work) -> int:
         raise UserError(data.no_training_data(work.job))
     if "validation" in work.job.channels and "validation" not in tables:
         raise UserError("channel validation holds no data: give it a file with rows, or drop it")
+    tables = settled(work, tables, tables["train"].categories, tables["train"].label_names)
     work = constrained(work, tables["train"])
     context = context_of(work, tables)
     if work.chosen["_kfold"]:
@@ -96,6 +107,7 @@ def together(work: Work) -> int:
         code = 0
         if cluster.me in members:
             tables = shards.conform(tables, members)
+            tables = settled(work, tables, *shards.strings(members))
             work = constrained(work, tables["train"])
             context = context_of(work, tables)
             with cluster.joined():
@@ -111,19 +123,35 @@ def together(work: Work) -> int:
     return code
 
 
+def settled(
+    work: Work,
+    tables: dict[str, Table],
+    categories: Categories | None,
+    label_names: Sequence[str] | None,
+) -> dict[str, Table]:
+    """Return the tables with the codes of the `categories` and labels of all hosts, checked."""
+    tables = categorical.settle(tables, work.chosen, categories, label_names)
+    for name, table in tables.items():
+        if len(table):
+            labels.check(table, work.chosen, name)
+    return tables
+
+
 def constrained(work: Work, train: Table) -> Work:
-    """Return the work with the constraints checked against the model's columns, by number."""
+    """Return the work with what hyperparameters say of columns, checked against the model's."""
     columns, names = data.columns_of(train)
     base = train.index_base if columns == train.features.shape[1] else None
     found, notes = constraints.resolve(work.chosen.given, columns, names, base)
     for note in notes:
         log.info("note: %s", note)
-    return dataclasses.replace(work, chosen=dataclasses.replace(work.chosen, constraints=found))
+    types = categorical.feature_types(work.chosen, train, columns, names)
+    chosen = dataclasses.replace(work.chosen, constraints=found, feature_types=types)
+    return dataclasses.replace(work, chosen=chosen)
 
 
 def train(work: Work, tables: dict[str, Table], digests: Digests) -> tuple[Fit, Matrices]:
     """Build the matrices and fit; the tables are used up."""
-    checkpoints = checkpoints_of(work, digests, tables["train"].fitted)
+    checkpoints = checkpoints_of(work, digests, tables["train"])
     matrices = build(work, tables)
     work.stop.wait()
     trained = fit(work.chosen, matrices, work.nthread, checkpoints, lambda: work.stop.requested)
@@ -146,7 +174,6 @@ def read_tables(work: Work) -> dict[str, Table]:
         channel = data.channel_of(work.job, name)
         if channel is not None and (name == "train" or "train" in tables):
             table = data.read(channel, source, tables.get("train"))
-            labels.check(table, work.chosen, name)
             log.info("channel %s: %d rows, %d columns", name, *table.features.shape)
             tables[name] = dataclasses.replace(table, fitted=fitted)
     if work.chosen["early_stopping_rounds"] and "validation" not in tables:
@@ -175,14 +202,15 @@ def digests_of(work: Work, tables: dict[str, Table]) -> Digests:
     return {name: [digest_of(table)] for name, table in tables.items()}
 
 
-def checkpoints_of(work: Work, digests: Digests, fitted: object) -> Checkpoints | None:
+def checkpoints_of(work: Work, digests: Digests, table: Table) -> Checkpoints | None:
     """Return the job's checkpoints, when it is configured to have them."""
     job, chosen = work.job, work.chosen
     if job.checkpoints is None:
         return None
     return Checkpoints(
         folder=folder_of(job.checkpoints, job),
-        fingerprint=fingerprint(chosen, digests, fitted),
+        fingerprint=fingerprint(chosen, digests, table.fitted)
+        | categorical.digests(table.categories, table.label_names),
         rounds=int(chosen["checkpoint_rounds"]),
         seconds=float(chosen["checkpoint_seconds"]),
     )

@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 
 import custom
 from runtime import transformation
+from runtime.acceleration.stored import with_categories
+from runtime.formats.categories import Categories
 from runtime.formats.media import resolve
 from runtime.formats.table import Table
 from runtime.job import artifact
 from runtime.job.description import Job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
-from runtime.training import data, report
+from runtime.training import categorical, data, report
 from runtime.training.fit import Fit, Matrices
 from runtime.training.parameters import Hyperparameters
 from settings import PROJECT, Settings
@@ -50,6 +52,9 @@ class Context:
     names: tuple[str, ...] | None
     index_base: int | None
     fitted: dict[str, Any] | None
+    categories: Categories | None  # of the data's columns
+    stored: Categories | None  # of the model's columns, to be kept in the model itself
+    label_names: tuple[str, ...] | None
     probe: NDArray[np.float32]
 
     @property
@@ -63,6 +68,7 @@ def context(
     paths: Paths, settings: Settings, job: Job, chosen: Hyperparameters, train: Table
 ) -> Context:
     """Take from the training table what the outputs need of it."""
+    names = chosen["label_names"]
     codec, _ = resolve(job.channels["train"].content_type, settings.input_format)
     return Context(
         paths=paths,
@@ -73,25 +79,30 @@ def context(
         names=train.names,
         index_base=train.index_base,
         fitted=train.fitted,
+        categories=train.categories,
+        stored=categorical.of_model(train, *data.columns_of(train)),
+        label_names=train.label_names or (tuple(names) if names else None),
         probe=data.sample(train, chosen["seed"]),
     )
 
 
-def save_model(folder: Path, booster: xgboost.Booster, suffix: str = "") -> None:
+def save_model(context: Context, booster: xgboost.Booster, suffix: str = "") -> None:
     """Write the model as UBJSON. Python writes the file: its error for a full disk is clear."""
+    folder, model = context.paths.model, booster.save_raw("ubj")
+    if context.stored:
+        model = with_categories(model, context.stored)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{artifact.MODEL_FILE}{suffix}").write_bytes(booster.save_raw("ubj"))
+    (folder / f"{artifact.MODEL_FILE}{suffix}").write_bytes(model)
 
 
 def save_manifest(context: Context, engine: str | None, scores: dict[str, float]) -> None:
     """Write the manifest that serving reads."""
     installed = {entry.metadata["Name"].lower() for entry in metadata.distributions()}
     versions = {name: metadata.version(name) for name in PACKAGES if name in installed}
-    names = context.chosen["label_names"]
     artifact.Manifest(
         feature_names=context.names,
         num_columns=context.columns,
-        label_names=tuple(names) if names else None,
+        label_names=context.label_names,
         num_classes=context.num_classes,
         objective=context.chosen.objective,
         input_format=context.input_format,
@@ -99,6 +110,7 @@ def save_manifest(context: Context, engine: str | None, scores: dict[str, float]
         missing=context.chosen["missing"],
         features_version=transformation.version(),
         custom_version=artifact.source_digest(custom),
+        categories=context.categories.document() if context.categories else None,
         fitted_features=context.fitted,
         engine=engine,
         hyperparameters=context.chosen.given,
@@ -160,7 +172,7 @@ def best_effort(what: str) -> Iterator[None]:
 def write(context: Context, trained: Fit, matrices: Matrices) -> None:
     """Write every output of a fit: the model and its manifest first, the rest as far as it goes."""
     folder = context.paths.model
-    save_model(folder, trained.booster)
+    save_model(context, trained.booster)
     save_manifest(context, None, trained.scores)
     log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
     parity: dict[str, Any] = {}
@@ -196,7 +208,7 @@ def write_report(
         "project": PROJECT,
         "objective": context.chosen.objective,
         "num_classes": context.num_classes,
-        "label_names": context.chosen["label_names"],
+        "label_names": context.label_names,
         "names": matrices["train"].feature_names or context.names,
         "hyperparameters": context.chosen.given,
     }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from runtime.formats.categories import Categories
 from runtime.formats.table import Table
 
 Facts = dict[str, Any]
@@ -29,9 +30,56 @@ def facts(tables: dict[str, Table], validation: bool) -> Facts:
         "columns": "sparse" if sparse else train.features.shape[1],
         "names": train.names,
         "index_base": train.index_base,
+        **_strings_of(train),
         "validation": "validation" in tables,
         "validation wanted": validation,
     }
+
+
+def _strings_of(train: Table) -> Facts:
+    """Return the strings of the training table, and which of its other columns hold numbers."""
+    own = train.categories.values if train.categories else {}
+    values = {str(place): list(found) for place, found in own.items()}
+    numeric: list[int] = []
+    if not isinstance(train.features, csr_matrix):
+        greatest = np.fmax.reduce(train.features, axis=0, initial=np.nan)  # NaN where all are
+        numeric = np.flatnonzero(~np.isnan(greatest)).tolist()
+    labels = None if train.label_names is None else list(train.label_names)
+    return {"strings": values, "numbers": numeric, "label strings": labels}
+
+
+def mixed(members: dict[str, Facts]) -> str:
+    """Return which column holds strings on one host and numbers on another, or nothing."""
+    for host, entry in members.items():
+        for other, facts in members.items():
+            if (entry.get("label strings") is None) != (facts.get("label strings") is None):
+                both = (host, other) if entry.get("label strings") is not None else (other, host)
+                return f"the labels are strings on host {both[0]} and numbers on host {both[1]}"
+            own = facts.get("strings", {})
+            for place in entry.get("strings", {}):
+                if place not in own and int(place) in facts.get("numbers", ()):
+                    name = facts["names"][int(place)] if facts["names"] else int(place) + 1
+                    return (
+                        f"column {name} holds strings on host {host} and only numbers on host "
+                        f"{other}: give each host files with some of its strings, or write its "
+                        "numbers otherwise"
+                    )
+    return ""
+
+
+def strings(members: dict[str, Facts]) -> tuple[Categories | None, list[str] | None]:
+    """Return the categories of all hosts together, and the labels where they are strings."""
+    values: dict[int, set[str]] = {}
+    labels: set[str] | None = None
+    for entry in members.values():
+        for place, found in entry["strings"].items():
+            values.setdefault(int(place), set()).update(found)
+        if entry["label strings"] is not None:
+            labels = (labels or set()) | set(entry["label strings"])
+    names = next(iter(members.values()))["names"]
+    union = {place: tuple(sorted(found)) for place, found in sorted(values.items())}
+    categories = Categories(union, tuple(names) if names else None) if union else None
+    return categories, None if labels is None else sorted(labels)
 
 
 def digests(members: dict[str, Facts]) -> dict[str, list[str]]:
