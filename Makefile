@@ -57,6 +57,8 @@ test-bare:  ## README's commands in a container with Python, make and git alone
 lint: $(VENV)/ready  ## style and types; check, never change
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format --check -q .
+	$(BIN)/zizmor --offline -q --min-severity medium .
+	sed -e 1d -e '$$d' '$(TREE)/.github/workflows/ci.yml' | $(BIN)/zizmor --offline -q --min-severity medium -
 	python=$(PROJECT_PYTHON) && cd '$(TREE)' && "$$python" -m mypy --cache-dir ../build/mypy
 
 readme: $(VENV)/ready  ## renew the tables of the rendered README from the code

@@ -24,6 +24,7 @@ ANSWERS = r"""{{ cookiecutter | tojson }}"""
 FILES = (
     ".dockerignore",
     ".gitattributes",
+    ".github/dependabot.yml",
     ".github/workflows/ci.yml",
     ".gitignore",
     ".pre-commit-config.yaml",
@@ -31,6 +32,7 @@ FILES = (
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "benchmark.py",
     "deploy/README.md",
     "deploy/__init__.py",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xgboost
 from sklearn import datasets
 
 import settings
+from conftest import Server
+from locations import PROJECT
 from runtime import formats
 from runtime.formats import Schema, read_channel
 from sample import expected, make_sample
@@ -155,3 +162,35 @@ def test_the_expected_answers_are_xgboosts(tmp_path: Path, monkeypatch: pytest.M
     expected.main()
     found = json.loads((tmp_path / "sample" / "expected.json").read_text())
     assert found == {"rows": booster.predict(xgboost.DMatrix(rows)).tolist()}
+
+
+def test_make_invoke_posts_a_row_to_the_served_model(
+    launch: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make(tmp_path / "ml", monkeypatch, "csv", 2)
+    (base / "model").mkdir(exist_ok=True)
+    (base / "input/config/hyperparameters.json").write_text('{"num_round": "3"}')
+    monkeypatch.setenv("ACCELERATION", "off")
+    done = subprocess.run(
+        [sys.executable, PROJECT / "program/train"],
+        env={**os.environ, "SAGEMAKER_BASE_DIR": str(base), "PYTHONPATH": str(PROJECT / "program")},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    server = launch(base)
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    (venv / "ready").touch()
+    words = ["make", "invoke", f"VENV={venv}", f"BIN={Path(sys.executable).parent}", f"ML={base}"]
+    words += [f"PORT={server.port}", "ARGS=--rows 3"]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = read_channel(base / "input/data/validation", "text/csv", "csv")
+    booster = xgboost.Booster(model_file=base / "model/xgboost-model")
+    rows = xgboost.DMatrix(table.features[:3], nthread=1)
+    expected = booster.predict(rows, validate_features=False)
+    np.testing.assert_allclose([float(line) for line in done.stdout.split()], expected, rtol=1e-6)
+    server.stop()
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error: no server at http://localhost" in done.stderr
