@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.acceleration.imports import import_engines
 from runtime.acceleration.links import LINKS
 from runtime.job import resources
 
@@ -253,9 +254,10 @@ def checked(rows: Floats, engine: XGBoostEngine | OneDALEngine) -> Floats:
 
 
 def single_thread() -> None:
-    """Give every numeric library one thread. They read this once: call before the imports."""
+    """Give every numeric library one thread, and import them: they read this once."""
     for variable in resources.THREADS:
         os.environ[variable] = "1"
+    import_engines()
     limit_onedal()
 
 

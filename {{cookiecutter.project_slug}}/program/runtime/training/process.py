@@ -67,19 +67,12 @@ def _pass_on(child: int, number: int) -> None:
 
 def work(paths: Paths) -> int:
     """Do the job's work in this process; return its exit code."""
-    _import_xgboost()
+    from runtime.acceleration.imports import import_xgboost
+
+    import_xgboost()
     from runtime.training import pipeline
 
     return pipeline.run(paths, Stop())
-
-
-def _import_xgboost() -> None:
-    """Import XGBoost, in the child alone, without scikit-learn: its wrappers cost 50 MB."""
-    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
-    import xgboost  # noqa: F401
-
-    if sys.modules["sklearn"] is None:
-        del sys.modules["sklearn"]  # features.py may want it
 
 
 def _die_with(parent: int) -> None:

@@ -1,0 +1,78 @@
+"""Serving and training leave scikit-learn alone; an owner's code finds everything as usual."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from locations import PROGRAM
+
+pytest.importorskip("sklearn")
+pytest.importorskip("daal4py")
+LEAN = "import sys\nfrom runtime.acceleration import single_thread\nsingle_thread()\n"
+ESTIMATOR = """
+import numpy as np
+from sklearn.base import BaseEstimator
+found = XGBClassifier(n_estimators=2).fit(np.eye(4), [0, 1, 0, 1])
+assert isinstance(found, BaseEstimator)
+assert found.predict_proba(np.eye(4)).shape == (4, 2)
+"""
+
+
+def run(code: str) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(PROGRAM), "NUM_CLASSES": "2", "INPUT_FORMAT": "csv"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_neither_engine_brings_scikit_learn() -> None:
+    run(
+        LEAN + "import numpy, xgboost, daal4py, predictor\n"
+        "matrix = xgboost.DMatrix(numpy.eye(4), numpy.arange(4))\n"
+        "booster = xgboost.train({}, matrix, 1)\n"
+        "booster.predict(xgboost.DMatrix(numpy.eye(4))), booster.inplace_predict(numpy.eye(4))\n"
+        "xgboost.Booster(model_file=booster.save_raw('ubj')).get_dump()\n"
+        "heavy = {'sklearn', 'scipy.stats', 'daal4py.sklearn', 'daal4py.mb'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert 'xgboost' in sys.modules and 'daal4py' in sys.modules\n"
+        "assert not [name for name, module in sys.modules.items() if module is None]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("from xgboost import XGBClassifier", id="from xgboost"),
+        pytest.param("from xgboost.sklearn import XGBClassifier", id="from xgboost.sklearn"),
+        pytest.param("import xgboost; XGBClassifier = xgboost.XGBClassifier", id="attribute"),
+        pytest.param(
+            "import xgboost; XGBClassifier = xgboost.sklearn.XGBClassifier", id="submodule"
+        ),
+        pytest.param("from xgboost import *", id="star"),
+    ],
+)
+def test_estimators_come_when_they_are_asked_for(code: str) -> None:
+    run(LEAN + code + ESTIMATOR)
+
+
+def test_the_rest_of_both_packages_is_there() -> None:
+    run(
+        LEAN + "import pickle, daal4py, xgboost\n"
+        "from xgboost import plot_importance\n"
+        "assert plot_importance is xgboost.plotting.plot_importance\n"
+        "from xgboost import XGBRegressor\n"
+        "assert isinstance(pickle.loads(pickle.dumps(XGBRegressor())), XGBRegressor)\n"
+        "assert all(hasattr(xgboost, name) for name in xgboost.__all__)\n"
+        "assert not hasattr(xgboost, 'nothing') and not hasattr(daal4py, 'nothing')\n"
+        "assert daal4py.mb.convert_model and daal4py.sklearn.ensemble\n"
+    )
+
+
+def test_packages_that_are_imported_already_stay_as_they_are() -> None:
+    run("import sklearn.base, xgboost\n" + LEAN + "from xgboost import XGBClassifier" + ESTIMATOR)
+    run("import sklearn.base\n" + LEAN + "from xgboost import XGBClassifier" + ESTIMATOR)

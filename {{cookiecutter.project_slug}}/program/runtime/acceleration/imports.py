@@ -1,0 +1,70 @@
+"""Import XGBoost and daal4py without scikit-learn: nothing here uses it.
+
+XGBoost imports it for its estimators and daal4py for its own, with a good part of scipy: more than
+a second and 60 MB of each process. Whoever asks for the estimators later, such as `model_fn` of a
+program in framework mode, gets them as usual.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+ESTIMATORS = ("mb", "sklearn")  # of daal4py
+SUBMODULES = ("plotting", "sklearn")  # of xgboost, that need scikit-learn where it is installed
+
+
+def import_engines() -> None:
+    """Import xgboost and daal4py without scikit-learn."""
+    import_xgboost()
+    with suppress(ImportError):  # where it is not installed; `choose` says so, or what is wrong
+        _import_daal4py()
+
+
+def import_xgboost() -> None:
+    """Import xgboost without scikit-learn, unless either is imported already."""
+    if "xgboost" in sys.modules or "sklearn" in sys.modules:
+        return
+    hidden = ("sklearn", "xgboost.sklearn")
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: cannot be imported
+    try:
+        import xgboost.data  # by XGBoost itself only when the first matrix is made
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+    # Its notes on scikit-learn's presence; xgboost.sklearn takes them anew.
+    sys.modules.pop("xgboost.compat", None)
+
+    def late(name: str) -> Any:
+        if name in SUBMODULES:
+            return importlib.import_module(f"xgboost.{name}")
+        if name in xgboost.__all__:
+            owner = "sklearn" if name.startswith("XGB") else "plotting"
+            return getattr(importlib.import_module(f"xgboost.{owner}"), name)
+        raise AttributeError(f"module 'xgboost' has no attribute {name!r}")
+
+    vars(xgboost)["__getattr__"] = late  # see PEP 562
+
+
+def _import_daal4py() -> None:
+    if "daal4py" in sys.modules or "sklearn" in sys.modules:
+        return
+    names = [f"daal4py.{name}" for name in ESTIMATORS]
+    sys.modules.update({name: ModuleType(name) for name in names})
+    try:
+        import daal4py
+    finally:
+        for name in names:
+            del sys.modules[name]
+    for name in ESTIMATORS:
+        delattr(daal4py, name)
+
+    def late(name: str) -> Any:
+        if name in ESTIMATORS:
+            return importlib.import_module(f"daal4py.{name}")
+        raise AttributeError(f"module 'daal4py' has no attribute {name!r}")
+
+    vars(daal4py)["__getattr__"] = late
