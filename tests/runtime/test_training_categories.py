@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import xgboost
 
+import features
 from runtime import acceleration
 from runtime.acceleration import ubjson
 from runtime.acceleration.stored import located
@@ -151,7 +152,10 @@ def test_labels_of_strings_are_classes_in_the_order_of_a_notebook(
 def test_the_model_stores_what_pyarrow_would(tmp_path: Path) -> None:
     """With pyarrow, XGBoost 3.2 stores strings beyond ASCII as they are."""
     pyarrow = pytest.importorskip("pyarrow")
-    job = succeed(job_of(tmp_path, {"train": TITANIC}, **BINARY))
+    job = job_of(tmp_path, {"train": TITANIC}, **BINARY)
+    job.environ["ACCELERATION"] = "auto"
+    succeed(job)
+    assert job.output("manifest.json")["engine"].startswith("onedal")
     codes = fitted(TITANIC)
 
     def column(values: pd.Series) -> Any:
@@ -315,6 +319,15 @@ def test_label_names_give_the_order_of_classes(tmp_path: Path) -> None:
     assert job.output("manifest.json")["label_names"] == ["no", "yes", "maybe"]
 
 
+def test_a_column_of_more_categories_than_codes_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.formats.categories.MOST_CATEGORIES", 2)
+    job = small(tmp_path, "y,port,age\n0,Rome,1\n1,Oslo,2\n1,Bonn,2\n")
+    assert job.run().code == 1
+    assert "column port: more than 2 categories" in job.failure
+
+
 def test_white_space_and_the_empty_string(tmp_path: Path) -> None:
     job = small(tmp_path, 'y,port\n0, Rome\n1,Rome\n0,""\n1,\n')
     outcome = job.run()
@@ -322,6 +335,38 @@ def test_white_space_and_the_empty_string(tmp_path: Path) -> None:
     (column,) = job.output("manifest.json")["categories"]["columns"]
     assert column["values"] == [" Rome", "Rome"]
     assert "note: column port: white space is a part of a category: ' Rome'" in outcome.log
+
+
+def test_the_features_of_the_owner_get_codes_and_keep_categories_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def transform(rows: np.ndarray, names: Any, fitted: Any = None) -> Any:
+        seen.append(rows)
+        kept = [names.index(name) for name in ("age", "sex", "embarked")]
+        values = np.column_stack([rows[:, kept], rows[:, 0] * rows[:, 3]]).astype(np.float32)
+        return values, ("age", "sex", "embarked", "product")
+
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(features, "transform", transform)
+    job = succeed(job_of(tmp_path, {"train": TITANIC}, **BINARY))
+    codes = fitted(TITANIC)
+    np.testing.assert_array_equal(seen[-1][:, 2], codes.sex.cat.codes)
+    assert job.booster().feature_types == ["q", "c", "c", "q"]
+    frame = codes[["age", "sex", "embarked"]].astype({"age": "float32"})
+    frame["product"] = codes.pclass.astype("float32") * frame.age
+    expected = notebook(frame.assign(y=TITANIC.survived)[["y", *frame]], BINARY)
+    assert trees(job.booster()) == trees(expected)
+    columns = job.output("manifest.json")["categories"]["columns"]
+    assert [entry["name"] for entry in columns] == ["title", "sex", "ticket", "cabin", "embarked"]
+
+
+def test_features_that_drop_columns_without_names_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "transform", lambda rows, names, fitted: (rows[:, 1:], names))
+    job = small(tmp_path, "0,Rome,1\n1,Oslo,2\n")
+    assert job.run().code == 1
+    assert "drops columns, and without names nothing shows which of the rest" in job.failure
 
 
 def test_a_job_goes_on_with_the_same_categories_alone(tmp_path: Path) -> None:

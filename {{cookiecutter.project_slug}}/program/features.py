@@ -49,6 +49,10 @@ def transform(
     whole columns, keep the number and the order of rows, and keep no state between calls. Example:
     append the ratio of two columns with `np.column_stack([rows, rows[:, 0] / rows[:, 1]])`, and its
     name with `names and (*names, "ratio")`.
+
+    A column of strings comes as codes: positions among its sorted categories, which the manifest
+    has, NaN where missing. It stays categorical under its name, or without names at its position:
+    hand it on as it is, or leave it out. A column that is added is a number.
     """
     if fitted:
         arrays = {key: np.array(value, np.float32) for key, value in fitted.items()}  # None: NaN

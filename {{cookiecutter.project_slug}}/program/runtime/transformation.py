@@ -19,6 +19,7 @@ FORMER_NAME = "identity"  # what the template's file called itself before versio
 UNTOUCHED = {
     "23d61b910b36551f612ceb8e9c025acb5baba7a901af5fe8bc6a93b4acd64ff1",
     "81730daff8fc71ce518102a79b1b6932ca7de3368b3aea3d788766257be8c402",
+    "abdb1649a8b87571ee847a7ed3a0ab6418afdf7c3fc1732725617664343f826c",
 }
 
 log = logging.getLogger(__name__)

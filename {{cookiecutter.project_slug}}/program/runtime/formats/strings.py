@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from runtime.formats.categories import Categories, Encoders, Floats, Vocabulary, not_a_category
+from runtime.formats.errors import DecodeError
 
 LABEL = -1  # the label's place among the columns of a channel; features count from 0
 STRINGS = {str, type(None)}
@@ -91,4 +92,8 @@ class Strings:
         if place == LABEL:
             for value in set(cells) - {None, ""} - self.label_sources.keys():
                 self.label_sources[value] = self.source(cells.index(value) + 1)
-        return self._vocabularies[place].encode(cells)
+        try:
+            return self._vocabularies[place].encode(cells)
+        except DecodeError as error:
+            error.column = name
+            raise
