@@ -16,12 +16,14 @@ export OMP_WAIT_POLICY := passive
 # What `make test` does with small numbers, at length.
 LONG := RANDOM_MODELS=1000 FORMAT_EXAMPLES=2000 FUZZ_REQUESTS=20000 HEALTH_SECONDS=60 KILLS=20 \
     KILL_SECONDS=60 STOPS=20 DEATHS=200 FORKS=2000 SLOW_READERS=8
+# The other suites of servers look from outside: test-container runs them against the image.
+BEHIND_NGINX := test_server_*.py test_serving_life.py test_serving_spread.py test_acceleration_forks.py
 LONG_FILES := test_acceleration_random.py test_acceleration_categories.py test_formats_fuzz.py \
     test_formats_numbers.py test_serving_fuzz.py test_server_health.py \
     test_training_checkpoints.py test_serving_life.py test_server_stopping.py \
     test_server_metrics.py test_server_slow_readers.py
 
-.PHONY: help demo test test-fast test-runtime test-long test-servers test-rendered test-container test-bare lint readme manifest clean
+.PHONY: help demo test environment test-fast test-runtime test-long test-servers test-rendered test-container test-bare lint readme manifest clean
 .SILENT:
 
 help:  ## show what there is to run
@@ -31,7 +33,10 @@ demo: $(VENV)/ready  ## render with the defaults, prove it, and show what was pr
 	$(BIN)/python .ci/demo.py build/demo
 
 test: $(VENV)/ready  ## everything that needs no container engine, layer by layer
-	$(BIN)/python .ci/layers.py lint+test-fast test-runtime test-rendered
+	$(BIN)/python .ci/layers.py lint+test-fast+test-rendered test-runtime
+
+environment: $(VENV)/ready  ## install all that the other targets need
+	$(BIN)/python tests/environment.py >/dev/null
 
 test-fast: $(VENV)/ready  ## the template alone: seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not container and not rendered"
@@ -43,7 +48,7 @@ test-long: $(VENV)/ready  ## of the runtime, what draws at random or lasts, at l
 	$(MAKE) --no-print-directory test-runtime ARGS="$(LONG_FILES)" $(LONG)
 
 test-servers: $(VENV)/ready  ## of the runtime, what starts servers, behind nginx
-	REQUIRE_NGINX=1 $(MAKE) --no-print-directory test-runtime ARGS="$$(cd tests/runtime && echo test_serv*.py test_acceleration_forks.py)"
+	REQUIRE_NGINX=1 $(MAKE) --no-print-directory test-runtime ARGS="$$(cd tests/runtime && echo $(BEHIND_NGINX))"
 
 test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and validation
 	$(BIN)/python -m pytest $(PARALLEL) -m rendered

@@ -28,12 +28,12 @@ FORMATS = choices("input_format")
 
 
 def counts_of(base: str, input_format: str) -> tuple[str, ...]:
-    """Return the class counts that a format is tried with: all with the first format, and two that
-    alternate with each other one. tests/runtime/test_sample.py trains on every combination."""
+    """Return the class counts that a format is tried with: all with the first format, one with each
+    other, in turn. tests/runtime/test_sample.py trains on every combination."""
     if base != DEFAULT_BASE:
         return ("2",) if input_format == FORMATS[0] else ()
     index = FORMATS.index(input_format)
-    return CLASS_COUNTS if index == 0 else CLASS_COUNTS[index % 2 :: 2]
+    return CLASS_COUNTS if index == 0 else (CLASS_COUNTS[index % len(CLASS_COUNTS)],)
 
 
 COMBINATIONS = [
