@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import adversarial, serving, startup, steps, training
+from benchmarks import adversarial, serving, shapes, startup, steps, training
 
 RESULTS = Path(__file__).with_name("results")
-WHAT = ("steps", "serving", "startup", "training", "adversarial")
+WHAT = ("steps", "shapes", "serving", "startup", "training", "adversarial")
 
 
 def main() -> None:
@@ -33,6 +33,8 @@ def main() -> None:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     if "steps" in arguments.what:
         steps.launch(RESULTS, arguments.turns)
+    if "shapes" in arguments.what:
+        shapes.launch(RESULTS, arguments.turns)
     if "serving" in arguments.what:
         serving.run(RESULTS, arguments.turns, arguments.seconds)
     if "startup" in arguments.what:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import client, picture, servers, serving, steps, workload
+from benchmarks import client, picture, servers, serving, shapes, steps, workload
 from benchmarks.paired import alternate, ratio
 from runtime import formats
 
@@ -142,3 +142,19 @@ def test_steps_are_measured_on_bodies_that_decode_to_one_table(
         spent = figures["microseconds"]
         whole = spent["decode"] + spent["predict"] + spent["encode"]
         assert figures["median"] == pytest.approx(whole / spent["compute"])
+
+
+def test_shapes_are_measured_and_counted_below_their_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = shapes.Shape("few", trees=2, categorical=1, categories=3, trained_on=200)
+    monkeypatch.setattr(shapes, "SHAPES", (few,))
+    monkeypatch.setattr(shapes, "ROWS", (1, 5))
+    monkeypatch.setattr(shapes, "CATEGORICAL", (0.0, 1e9))
+    monkeypatch.setattr(shapes, "SECONDS", 0.001)
+    assert shapes.run(tmp_path, turns=1) == 1
+    (figures,) = json.loads((tmp_path / "shapes.json").read_text()).values()
+    assert [row["rows"] for row in figures] == [1, 5]
+    spent = figures[0]["microseconds"]
+    assert figures[0]["median"] == pytest.approx(spent["xgboost"] / spent["chosen"])
+    assert "1 figures below their floor" in capsys.readouterr().out

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 OLD = ("3.7", "numpy==1.19.5", "scipy==1.5.4", "scikit-learn==0.24.2")
 MIDDLE = ("3.9", "numpy==1.24.4", "scipy==1.10.1", "scikit-learn==1.2.2")
 NEW = ("3.11", "numpy==2.2.6", "scipy==1.15.3", "scikit-learn==1.6.1")
-NEWEST = ("3.12", "numpy==2.5.5", "scipy==1.18.1", "scikit-learn==1.9.1")
+NEWEST = ("3.12", "numpy==2.5.5", "scipy==1.18.1", "scikit-learn==1.9.1", "pandas==3.1.1")
 VERSIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("0.90", "1.0.2", "1.1.1", "1.2.1", "1.3.3", "1.4.2", "1.5.2"), OLD),
     **dict.fromkeys(("1.6.2", "1.7.6", "2.0.3"), MIDDLE),

@@ -18,6 +18,7 @@ import xgboost
 
 VERSION = tuple(int(part) for part in xgboost.__version__.split(".")[:2])
 NAMES = ["age", "income", "rooms", "lat", "lon"]
+STORED = ["north", "south", "east", "a b", "5"]
 STOPPED = {"early_stopping_rounds": 2}
 BINARY = {"objective": "binary:logistic"}
 FIVE = {"objective": "multi:softprob", "num_class": 5}
@@ -43,6 +44,21 @@ BOOSTERS = {
     "categorical": (dict(BINARY, max_cat_to_onehot=1), "binary", False),
     "parallel-stopped": ({"num_parallel_tree": 3, "subsample": 0.5}, "real", True),
 }
+if VERSION >= (3, 3):
+    BOOSTERS.update(
+        {
+            "vector": ({"multi_strategy": "multi_output_tree"}, "targets", False),
+            "vector-dart": (dict(DART, multi_strategy="multi_output_tree"), "targets", False),
+            "expectiles": (
+                {"objective": "reg:expectileerror", "expectile_alpha": [0.1, 0.5, 0.9]},
+                "real",
+                False,
+            ),
+            "absolute": ({"objective": "reg:absoluteerror"}, "real", False),
+            "frame": (dict(BINARY, max_cat_to_onehot=1), "binary", False),
+            "frame-onehot": ({"max_cat_to_onehot": 100}, "real", False),
+        }
+    )
 EVERY_FORM = ("binary-stopped", "dart", "linear")
 
 
@@ -60,6 +76,7 @@ def draw(seed, count):
         "binary": score > np.median(score),
         "five": np.argsort(np.argsort(score)) * 5 // count,
         "count": np.clip(np.round(score), 0, 4),
+        "targets": np.column_stack([score, rows[:, 2]]),
     }
     return rows, labels
 
@@ -67,6 +84,12 @@ def draw(seed, count):
 def matrix(rows, name, label=None):
     """Return a DMatrix as the user of the model called `name` makes it."""
     options = {"feature_names": NAMES} if name == "names" else {}
+    if name.startswith("frame"):  # its categories are strings, which the model stores
+        import pandas
+
+        rows = pandas.DataFrame(rows, columns=NAMES)
+        codes = rows["rooms"].astype(int)
+        rows["rooms"] = pandas.Categorical.from_codes(codes, categories=STORED)
     if name == "categorical":
         options = {"enable_categorical": True, "feature_types": list("qqcqq")}
     data = xgboost.DMatrix(rows, label=label, missing=np.nan, **options)
@@ -110,7 +133,7 @@ def answers_of_booster(booster, rows, name, stopped):
     }
     if stopped and "linear" not in name:
         found["rounds"] = int(booster.attr("best_iteration")) + 1
-    if name != "categorical":
+    if name != "categorical" and not name.startswith(("frame", "vector")):
         few = matrix(rows[:2], name)
         found["contributions"] = booster.predict(few, pred_contribs=True, **limits)
     return found

@@ -87,7 +87,7 @@ def choose(
             raise _Refusal("ACCELERATION=off")
         proven, base = _prove(reference, probe_rows, report)
         if measure:
-            report["speed"] = comparison.speed(proven, reference, base)
+            report["speed"] = tuning.compare(proven, reference, base, tuning.THOROUGH_SECONDS)
         engine, reason = _fastest(proven, reference, base, report, mode)
     except Exception as error:  # whatever goes wrong with oneDAL, XGBoost can still serve
         reason = str(error) if isinstance(error, _Refusal) else _unforeseen(error)

@@ -1,10 +1,8 @@
-"""Two engines side by side: equal answers, which is the proof, and how much faster one is."""
+"""Two engines side by side: equal answers, which is the proof."""
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +22,6 @@ RELATIVE = 1e-5  # largest difference of margins and rates, relative
 CONTRIBUTION = 1e-4  # of SHAP values, relative: XGBoost's own add up no closer
 SHAP_ROWS = 4
 WORST = sys.float_info.max
-
-SIZES = (1, 32, 1000)  # rows of a timed call
-TURNS = 9
-SLICE = 0.01  # seconds that one engine runs before the other's turn
-TIME_BOX = 3.0  # seconds for all sizes; three turns are taken whatever they cost
 
 
 @dataclass(frozen=True)
@@ -114,39 +107,3 @@ def check_contributions(engine: OneDALEngine, reference: Engine, rows: Floats) -
 def table(results: list[Result]) -> list[dict[str, Any]]:
     """Return the results as JSON-able rows."""
     return [asdict(result) for result in results]
-
-
-def speed(engine: Engine, reference: Engine, rows: Floats) -> list[dict[str, Any]]:
-    """Return for each size the median microseconds of a call, and the median ratio.
-
-    The engines are timed in turn, A B A B, so that a noisy machine hits both.
-    """
-    deadline = time.perf_counter() + TIME_BOX
-    many = np.ascontiguousarray(rows[np.arange(max(SIZES)) % len(rows)])
-    results = []
-    for size in SIZES:
-        batch = many[:size]
-        pairs: list[tuple[float, float]] = []
-        while len(pairs) < TURNS and (len(pairs) < 3 or time.perf_counter() < deadline):
-            pairs.append((_timed(engine, batch), _timed(reference, batch)))
-        results.append(
-            {
-                "rows": size,
-                engine.name: round(statistics.median(mine for mine, _ in pairs) * 1e6, 1),
-                reference.name: round(statistics.median(other for _, other in pairs) * 1e6, 1),
-                "ratio": round(statistics.median(other / mine for mine, other in pairs), 2),
-            }
-        )
-    return results
-
-
-def _timed(engine: Engine, rows: Floats) -> float:
-    """Return the mean seconds of a prediction, over a slice of time."""
-    engine.predict(rows)  # warms the caches that the other engine has just filled
-    calls, started = 0, time.perf_counter()
-    while True:
-        engine.predict(rows)
-        calls += 1
-        elapsed = time.perf_counter() - started
-        if elapsed >= SLICE:
-            return elapsed / calls

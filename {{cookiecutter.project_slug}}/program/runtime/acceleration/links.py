@@ -16,6 +16,8 @@ from runtime.acceleration.boosters import version_here
 
 Floats = NDArray[np.float32]
 
+SMALLEST_STEP = np.float32(1e-6)  # that XGBoost leaves between expectiles
+
 
 def identity(margins: Floats) -> Floats:
     """Return the margins themselves."""
@@ -51,8 +53,8 @@ def expectiles(margins: Floats) -> Floats:
     """Return the lowest expectile, and each of the others as a positive step from the one below."""
     if margins.shape[1] == 1:
         return margins
-    steps = np.concatenate([margins[:, :1], np.logaddexp(np.float32(0), margins[:, 1:])], axis=1)
-    answer: Floats = np.cumsum(steps, axis=1, dtype=np.float32)
+    steps = np.logaddexp(np.float32(0), margins[:, 1:]) + SMALLEST_STEP
+    answer: Floats = np.cumsum(np.concatenate([margins[:, :1], steps], axis=1), axis=1)
     return answer
 
 
