@@ -305,6 +305,12 @@ def test_strings_that_come_late_and_in_another_order_of_columns(tmp_path: Path) 
     assert column == {"position": 0, "name": "cabin", "values": [*map(str, range(9)), "C85"]}
 
 
+def test_a_string_after_a_blank_line_is_found(tmp_path: Path) -> None:
+    job = small(tmp_path, "y,port,age\n0,Rome,1\n\n1,Oslo,2\n  \n1,,3\n")
+    (column,) = succeed(job).output("manifest.json")["categories"]["columns"]
+    assert column["values"] == ["Oslo", "Rome"]
+
+
 def test_an_unseen_category_of_the_validation_channel_is_missing(tmp_path: Path) -> None:
     job = small(tmp_path, GOOD, "y,age,port\n0,1,Rome\n1,2,Paris\n1,2,Paris\n1,2,Bonn\n")
     outcome = job.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from runtime.formats import numbers
 from runtime.formats.cells import encoded, text_cells
 from runtime.formats.delimited import delimiter_of, header_of, plain_cells, width_of
-from runtime.formats.errors import DecodeError, NotANumberError, printable
+from runtime.formats.errors import DecodeError, printable
 from runtime.formats.strings import LABEL, Strings
 from runtime.formats.table import QUERY_ID, Reading, Table, check_names, whole
 from runtime.formats.text import (
@@ -46,21 +47,28 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the first rows of a training file say of all: `names` are those of its header."""
+    """What the first rows of a training file say of all: `names` are those of its header, the
+    features begin after `skip` columns."""
 
     delimiter: bytes
     width: int
+    skip: int
     names: tuple[str, ...] | None = None
 
-    def features(self, reading: Reading) -> list[int]:
-        """Return the columns of the features, from 0."""
-        first = 2 if reading.csv_weights else 1
-        return [column for column in range(first, self.width) if column != self.query_id]
-
-    @property
+    @cached_property
     def query_id(self) -> int | None:
         """The column of query ids, from 0."""
         return self.names.index(QUERY_ID) if self.names and QUERY_ID in self.names else None
+
+    @cached_property
+    def features(self) -> list[int]:
+        """The columns of the features, from 0."""
+        return [column for column in range(self.skip, self.width) if column != self.query_id]
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """What the header calls the features."""
+        return tuple(self.names[column] for column in self.features) if self.names else None
 
 
 def layout_of(text: bytes, reading: Reading) -> Layout:
@@ -72,6 +80,7 @@ def layout_of(text: bytes, reading: Reading) -> Layout:
     layout = Layout(
         delimiter,
         len(header) if header else width_of(text, delimiter),
+        skip,
         tuple(header) if header else None,
     )
     if header:
@@ -89,17 +98,15 @@ def layout_of(text: bytes, reading: Reading) -> Layout:
 
 def table_of(text: bytes, layout: Layout, reading: Reading) -> Table:
     """Return the rows of a block. Raises DecodeError with row (blank lines are none) and column."""
-    query_id, columns = layout.query_id, layout.features(reading)
-    names = tuple(layout.names[column] for column in columns) if layout.names else None
+    query_id, columns = layout.query_id, layout.features
     try:
-        doubles = doubles_of(text, layout, columns, names, reading.strings)
+        doubles = doubles_of(text, layout, reading.strings)
         values = numbers.narrow(doubles)
     except DecodeError as error:
         if isinstance(error.column, int) and layout.names:
             error.column = printable(layout.names[error.column - 1])
         raise
-    first = columns[0]
-    features = values[:, first : columns[-1] + 1]
+    features = values[:, layout.skip :]
     if features.shape[1] > len(columns):  # the query id is among them
         features = values[:, columns]
     return Table(
@@ -107,61 +114,48 @@ def table_of(text: bytes, layout: Layout, reading: Reading) -> Table:
         labels=values[:, 0].copy(),
         weights=values[:, 1].copy() if reading.csv_weights else None,
         query_ids=None if query_id is None else whole(doubles[:, query_id]),
-        names=names,
+        names=layout.feature_names,
     )
 
 
-def doubles_of(
-    text: bytes,
-    layout: Layout,
-    columns: list[int],
-    names: tuple[str, ...] | None,
-    strings: Strings | None,
-) -> numbers.Doubles:
-    """Return the rows of a block as float64 [rows, width], strings encoded. `columns` are those of
-    the features, `names` what they are called. Raises DecodeError, or StringsFoundError."""
-    width, delimiter = layout.width, layout.delimiter
-    encoders = strings.encoders(len(columns), names) if strings else {}
-    if encoders:
-        own = {0 if at == LABEL else columns[at]: encode for at, encode in encoders.items()}
-        try:
-            return encoded(text, delimiter, width, own)
-        except NotANumberError:
-            raise_on_strings(text, layout, columns, names, strings)
-            raise
-        except DecodeError:
-            return encoded(without_blank_lines(text), delimiter, width, own)
+def doubles_of(text: bytes, layout: Layout, strings: Strings | None) -> numbers.Doubles:
+    """Return the rows of a block as float64 [rows, width], strings encoded.
+
+    Raises DecodeError, or StringsFoundError.
+    """
+    width, delimiter, columns = layout.width, layout.delimiter, layout.features
+    encoders = strings.encoders(len(columns), layout.feature_names) if strings else {}
+    own = {0 if at == LABEL else columns[at]: encode for at, encode in encoders.items()}
+
+    def parse(rows: bytes) -> numbers.Doubles:
+        if own:
+            return encoded(rows, delimiter, width, own)
+        return numbers.doubles(plain_cells(rows, delimiter, width), width)
+
     try:
-        try:
-            cells = plain_cells(text, delimiter, width)
-        except DecodeError:
-            cells = plain_cells(without_blank_lines(text), delimiter, width)
-        return numbers.doubles(cells, width)
+        return parse(text)
     except DecodeError:
-        raise_on_strings(text, layout, columns, names, strings)
-        raise
+        text = without_blank_lines(text)
+        try:
+            return parse(text)
+        except DecodeError:
+            if strings is not None:
+                raise_on_strings(text, layout, strings)
+            raise
 
 
-def raise_on_strings(
-    text: bytes,
-    layout: Layout,
-    columns: list[int],
-    names: tuple[str, ...] | None,
-    strings: Strings | None,
-) -> None:
+def raise_on_strings(text: bytes, layout: Layout, strings: Strings) -> None:
     """Raise StringsFoundError if cells of the block that may be strings are no numbers."""
-    if strings is None:
-        return
     try:
-        cells = text_cells(without_blank_lines(text), layout.delimiter, layout.width)
+        cells = text_cells(text, layout.delimiter, layout.width)
     except DecodeError:
         return  # the first fault tells more
     found = [
         place
-        for place, column in enumerate((0, *columns), LABEL)
+        for place, column in enumerate((0, *layout.features), LABEL)
         if not all(numbers.is_number(cell.encode()) for cell in set(cells[column :: layout.width]))
     ]
-    strings.found(found, names)
+    strings.found(found, layout.feature_names)
 
 
 def line_of(stream: BinaryIO, row: int) -> int:

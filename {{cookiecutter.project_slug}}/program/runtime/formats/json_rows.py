@@ -177,7 +177,9 @@ def matrix(rows: list[Any], encoders: Encoders = NO_ENCODERS) -> Floats:
         for column, encode in encoders.items():
             if 0 <= column < width:
                 codes[column] = encode([row[column] for row in rows])
-        rows = [[0 if at in codes else cell for at, cell in enumerate(row)] for row in rows]
+        for row_cells in rows:
+            for column in codes:
+                row_cells[column] = 0
     if not set(map(type, chain.from_iterable(rows))) <= NUMBER_TYPES:
         for row, cells in enumerate(rows, 1):
             for column, cell in enumerate(cells, 1):
