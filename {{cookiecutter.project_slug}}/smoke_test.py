@@ -8,7 +8,7 @@
 
 Standard library only, Python 3.9 and up. The log is smoke-test.log; sample data, model and payloads
 stay in build/smoke/ml. Exit codes: 0 all was proved, 1 a step failed, 3 a tool is missing (the
-Docker daemon, or a Python from 3.11 to 3.13).
+Docker daemon, or a Python from 3.11 to 3.14).
 """
 
 from __future__ import annotations

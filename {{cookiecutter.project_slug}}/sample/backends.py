@@ -33,8 +33,8 @@ PING = "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/ping')"
 PACK = (
     "import sys, tarfile; tarfile.open(fileobj=sys.stdout.buffer, mode='w|').add('/opt/ml', 'ml')"
 )
-PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
-FITS = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
+PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11", "python3")
+FITS = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))"
 
 
 class StepError(Exception):
@@ -315,7 +315,7 @@ class Local:
             path = shutil.which(name)
             if path and succeeds([path, "-c", FITS]):
                 return path
-        raise MissingToolError("no Python from 3.11 to 3.13 is on PATH")
+        raise MissingToolError("no Python from 3.11 to 3.14 is on PATH")
 
     def requirements(self, python: str) -> list[Path]:
         """Return the files of packages to install for the project's input format."""

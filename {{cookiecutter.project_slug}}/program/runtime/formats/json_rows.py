@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-import simdjson
 
 from runtime.formats import numbers
 from runtime.formats.categories import NO_ENCODERS, Encoders
@@ -48,7 +47,7 @@ def dense(body: bytes) -> numbers.Doubles | None:
     if quotes not in {0, 2} or body.count(b"[") * 4 > len(body) + 8:  # `[1],` is the shortest row
         return None
     try:
-        document: Any = simdjson.Parser().parse(body)
+        document: Any = numbers.simdjson.Parser().parse(body)
         rows = document["instances"] if quotes else document
         widths = {len(row) for row in rows}
         if len(widths) != 1 or body.count(b"[") != len(rows) + 1:

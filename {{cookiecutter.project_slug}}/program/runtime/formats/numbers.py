@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-import simdjson
 from numpy.typing import NDArray
 
+from runtime.formats import plain_json
 from runtime.formats.errors import DecodeError, NotANumberError, quoted
 from runtime.formats.table import Floats
 from runtime.formats.text import BLOCK_BYTES
+
+simdjson: Any
+try:
+    simdjson = import_module("simdjson")
+except ImportError:  # it has no wheel for Python 3.14
+    simdjson = plain_json
 
 Doubles = NDArray[np.float64]
 ALPHABET = b"0123456789+-.eEnaNA \t"
