@@ -252,6 +252,7 @@ CODES = "0,1,2\n1,3,4\n"
          "train has numbers there"),
         ("cost,port\n0,Rome\nx,Oslo\n", "", {"objective": "reg:squarederror"},
          "row 3, column cost: 'x' is not a number; labels may be strings with"),
+        ("1,a,red\n0,2,blue\n", "", {"csv_weights": "1"}, "row 1, column 2: 'a' is not a number"),
         ("a,1\nb,2\nc,3\n", "", {}, "3 different labels, where binary:logistic has 2 classes: "
          "'a', 'b', 'c'"),
         ("0,1\n1,2\n?,3\n", "", {}, "part.csv: row 3: the label '?' is not a number, but others"),

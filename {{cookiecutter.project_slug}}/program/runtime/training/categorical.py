@@ -34,10 +34,14 @@ Names = Sequence[str] | None
 def strings_of(chosen: Hyperparameters, like: Table | None) -> Strings:
     """Return where a channel may hold strings; `like` is the training table of another channel."""
     if like is None:
-        labels = chosen.objective.startswith(("binary:", "multi:"))
-        return Strings(features=bool(chosen["enable_categorical"]), labels=labels)
+        return Strings(features=bool(chosen["enable_categorical"]), labels=_has_classes(chosen))
     columns = set(like.categories.values) if like.categories else set()
     return Strings(columns | ({LABEL} if like.label_names is not None else set()))
+
+
+def _has_classes(chosen: Hyperparameters) -> bool:
+    """Return whether labels are classes, so that strings can be their names."""
+    return chosen.objective.startswith(("binary:", "multi:"))
 
 
 def hint(fault: FormatError, chosen: Hyperparameters, like: Table | None) -> str:
@@ -47,7 +51,8 @@ def hint(fault: FormatError, chosen: Hyperparameters, like: Table | None) -> str
     if like is not None:
         return "; channel train has numbers there"
     if chosen["enable_categorical"]:
-        return "; labels may be strings with an objective of binary: or multi:"
+        classes = "; labels may be strings with an objective of binary: or multi:"
+        return "" if _has_classes(chosen) else classes
     return "; set enable_categorical=true to train on strings as categories"
 
 
