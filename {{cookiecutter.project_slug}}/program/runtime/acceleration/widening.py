@@ -22,9 +22,10 @@ from runtime.acceleration.document import Document, Tree
 LARGEST_TABLE = 128 << 20  # bytes of memberships; a model that needs more is left to XGBoost
 BLOCK_BYTES = 1 << 20  # of widened rows at a time: they should stay in the second-level cache
 BLOCK_ROWS = 160  # a multiple of the blocks that oneDAL works in (32 or 80)
-OUTSIDE, MISSING = 0, 1  # rows of every feature's table, before those of its codes
+OUTSIDE = 0  # the row of every feature's table before those of its codes
 
 Floats = NDArray[np.float32]
+Bits = NDArray[np.uint8]  # a quarter of the memory that is read at random
 Key = tuple[int, tuple[int, ...]]  # feature, codes that go right
 
 
@@ -51,7 +52,7 @@ class Widening:
         self.categorical = np.array(sorted(sets), np.intp)
         self.columns: dict[Key, int] = {}
         self.width = len(self.numeric)
-        self._tables: list[tuple[slice, Floats]] = []  # the columns of a feature, and their table
+        self._tables: list[tuple[slice, Bits]] = []  # the columns of a feature, and their table
         rows_of = []
         for feature in self.categorical.tolist():
             memberships = list(sets[feature])
@@ -85,9 +86,11 @@ class Widening:
         inside = (codes >= 0) & (codes < self._limits)  # False where NaN
         at = self._row_of[np.where(inside, codes, 0).astype(np.intp) + self._starts]
         at[~inside] = OUTSIDE
-        at[np.isnan(codes)] = MISSING
+        missing = np.isnan(codes)
         for (columns, table), places in zip(self._tables, at.T, strict=True):
             wide[:, columns] = table[places]
+        for place in np.flatnonzero(missing.any(axis=0)).tolist():
+            wide[missing[:, place], self._tables[place][0]] = np.nan
         return wide
 
     def apply(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
@@ -102,7 +105,7 @@ def _check_size(sets: dict[int, dict[tuple[int, ...], None]]) -> None:
     size = 0
     for memberships in sets.values():
         codes = set().union(*memberships)
-        size += 4 * (len(codes) + 2) * len(memberships) + 8 * (max(codes, default=0) + 1)
+        size += (len(codes) + 1) * len(memberships) + 8 * (max(codes, default=0) + 1)
     if size > LARGEST_TABLE:
         raise TooManyCategoriesError(
             f"the table of the model's categories would take {size >> 20} MB, "
@@ -110,16 +113,15 @@ def _check_size(sets: dict[int, dict[tuple[int, ...], None]]) -> None:
         )
 
 
-def _table(sets: list[tuple[int, ...]]) -> tuple[NDArray[np.intp], Floats]:
+def _table(sets: list[tuple[int, ...]]) -> tuple[NDArray[np.intp], Bits]:
     """Return which row of the table a code has, [highest code + 1], and the table of a feature.
 
-    The table is float32 [2 + codes, sets]; a code that no set holds has the row OUTSIDE.
+    The table is uint8 [1 + codes, sets]; a code that no set holds has the row OUTSIDE.
     """
     codes = np.array(sorted(set().union(*sets)), np.intp)
     row_of = np.full(int(codes.max(initial=0)) + 1, OUTSIDE, np.intp)
-    row_of[codes] = np.arange(len(codes)) + 2
-    table = np.zeros((len(codes) + 2, len(sets)), np.float32)
-    table[MISSING] = np.nan
+    row_of[codes] = np.arange(len(codes)) + 1
+    table = np.zeros((len(codes) + 1, len(sets)), np.uint8)
     for column, members in enumerate(sets):
-        table[row_of[np.array(members, np.intp)], column] = 1.0
+        table[row_of[np.array(members, np.intp)], column] = 1
     return row_of, table
