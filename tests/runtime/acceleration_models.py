@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from runtime.acceleration.boosters import version_here
+from runtime.job.versions import xgboost_version
 
 ROWS, COLUMNS = 600, 6
 
@@ -99,7 +99,7 @@ def _objective(name: str, label: str, *, onedal: bool = True, **parameters: Any)
     return Recipe(name + tail, {"objective": name, **parameters}, label, onedal=onedal)
 
 
-EXPECTILES = (0.3, [0.1, 0.5, 0.9]) if version_here() >= (3, 3) else ()  # an objective of 3.3
+EXPECTILES = (0.3, [0.1, 0.5, 0.9]) if xgboost_version() >= (3, 3) else ()  # an objective of 3.3
 OBJECTIVES = [
     _objective("reg:squarederror", "real"),
     _objective("reg:linear", "real"),

@@ -31,8 +31,8 @@ from differential import recordio, serving_cases, training_cases, training_diffe
 from differential.serving_cases import SERVERS, Request
 from locations import PROJECT
 from predictor import create_app
-from runtime.acceleration.boosters import version_here
 from runtime.job.paths import Paths
+from runtime.job.versions import xgboost_version
 from runtime.training import pipeline
 
 HERE = Path(__file__).resolve().parent / "differential"
@@ -294,7 +294,7 @@ def test_hyperparameters_are_taken_as_by_the_built_in(
     monkeypatch.setattr(pipeline, "finish", lambda *arguments: 0)  # the outputs take longest
     ours = run(tmp_path, training_cases.as_job(case))
     ours.pop("models", None)
-    if version_here() > (3, 2) and case.id in OTHER_SCORES:
+    if xgboost_version() > (3, 2) and case.id in OTHER_SCORES:
         assert ours["verdict"] == TRAINING[case.id]["verdict"]
         pytest.skip(f"XGBoost {xgboost.__version__} gives other scores than the built-in's 3.2")
     check(case.id, ours)

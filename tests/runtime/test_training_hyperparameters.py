@@ -188,9 +188,9 @@ def test_what_only_another_version_of_xgboost_takes_is_refused(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(conflicts, "version_here", lambda: version)
+    monkeypatch.setattr(conflicts, "xgboost_version", lambda: version)
     assert message in faults(objective=objective, **alpha)
-    monkeypatch.setattr(conflicts, "version_here", lambda: (3, 3))
+    monkeypatch.setattr(conflicts, "xgboost_version", lambda: (3, 3))
     if version == (3, 2) or "quantile_alpha" in alpha:  # 3.3 has expectiles, and sorts nothing
         assert parse({**BASE, "objective": objective, **alpha}, 1)
 
@@ -248,7 +248,7 @@ SETTINGS: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.group not in {"job", "ignored"}])
 def test_xgboost_takes_every_parameter_of_the_table(row: Parameter) -> None:
-    if row.name == "expectile_alpha" and conflicts.version_here() < (3, 3):
+    if row.name == "expectile_alpha" and conflicts.xgboost_version() < (3, 3):
         pytest.skip("XGBoost 3.3 has brought this parameter")
     value = SAMPLES.get(row.name, "2" if row.name == "num_class" else str(row.default))
     assert any(known(row.name, {row.name: value, **setting}) for setting in SETTINGS)
@@ -257,7 +257,7 @@ def test_xgboost_takes_every_parameter_of_the_table(row: Parameter) -> None:
 def known(name: str, parameters: dict[str, str]) -> bool:
     """Whether XGBoost itself uses the parameter, by its own check."""
     rows = xgboost.DMatrix(np.eye(4), label=[0, 1, 0, 1])
-    if "expectile_alpha" in parameters and conflicts.version_here() < (3, 3):
+    if "expectile_alpha" in parameters and conflicts.xgboost_version() < (3, 3):
         return False
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

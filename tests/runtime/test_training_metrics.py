@@ -10,8 +10,8 @@ import pytest
 import sklearn.metrics as truth
 import xgboost
 
-from runtime.acceleration.boosters import version_here
 from runtime.job.failures import UserError
+from runtime.job.versions import xgboost_version
 from runtime.training.conflicts import LEVELS
 from runtime.training.fit import best_round, line
 from runtime.training.fit import evaluate as evaluate_all
@@ -127,7 +127,7 @@ def labels_of(objective: str) -> np.ndarray:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_metric_that_is_accepted_can_be_computed(objective: str) -> None:
     """What XGBoost itself cannot compute is refused before training."""
-    if objective == "reg:expectileerror" and version_here() < (3, 3):
+    if objective == "reg:expectileerror" and xgboost_version() < (3, 3):
         pytest.skip("XGBoost 3.3 has brought this objective")
     given = {"num_round": "1", "objective": objective}
     given |= {"num_class": "3"} if objective.startswith("multi:") else {}

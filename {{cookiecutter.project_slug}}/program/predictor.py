@@ -47,7 +47,7 @@ def load_model(folder: Path, settings: Settings) -> Model:
     started = time.monotonic()
     found = loading.read(folder, settings)
     converted = [convert(name, found, settings) for name in found.boosters]
-    model = Model(converted, found.manifest, settings)
+    model = Model(converted, found.manifest, settings, found.categories)
     log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
     log.info("libsvm requests: %s", index_rule(model.schema))
     return model

@@ -181,6 +181,13 @@ class Settings:
         one_of("refuse", "missing"),
         "missing: rows with too few columns end in missing values, as in the built-in algorithm",
     )
+    unseen_categories: str = setting(
+        "UNSEEN_CATEGORIES",
+        "missing",
+        one_of("missing", "refuse"),
+        "a value that training did not see in a categorical column; missing: taken as missing, "
+        "counted in /metrics; refuse: the request is refused",
+    )
     libsvm_index_base: int | None = setting(
         "LIBSVM_INDEX_BASE",
         "",

@@ -132,6 +132,8 @@ def jobs_of_formats() -> Iterator[Job]:
     yield job("csv with blank lines", CSV.replace("\n", "\n\n", 3))
     yield job("csv with quoted cells", CSV.replace("0.7,", '"0.7",', 1))
     yield job("csv with a word", CSV.replace("0.", "word", 1))
+    words = CSV.replace("\n", ",red\n", 20).replace("\n", ",blue\n").replace("red,blue", "red")
+    yield job("csv with a column of words", words, given={"enable_categorical": "true"})
     yield job("ragged csv", CSV + "1,2\n")
     yield job("csv with integers and pipes", CSV.replace(".", "").replace(",", "|"))
     yield job("csv of one column", "1\n2\n3\n")

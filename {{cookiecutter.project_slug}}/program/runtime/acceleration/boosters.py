@@ -6,7 +6,6 @@ that saved it, and the parameters of the scikit-learn estimator that it was part
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import settings
 from runtime.acceleration import pickles, soundness
 from runtime.job.failures import UserError
+from runtime.job.versions import xgboost_version
 
 if TYPE_CHECKING:
     import xgboost
@@ -89,15 +89,6 @@ def load_booster(path: Path, *, allow_pickle: bool | None = None) -> xgboost.Boo
     return _load(path, data)
 
 
-@functools.cache
-def version_here() -> tuple[int, int]:
-    """Return the version (major, minor) of the XGBoost that runs."""
-    import xgboost
-
-    major, minor, *_ = xgboost.__version__.split(".")
-    return int(major), int(minor)
-
-
 def estimator(booster: xgboost.Booster) -> dict[str, Any]:
     """Return the parameters of the scikit-learn estimator that a model was saved by, if known."""
     try:
@@ -150,8 +141,8 @@ def _check_version(path: Path, found: tuple[int, int] | None) -> None:
     """Raise ModelFileError when a model is of a later XGBoost, whose files may mean another."""
     import xgboost
 
-    here = version_here()
-    if found and found > here:
+    here = xgboost_version()
+    if found and here and found > here:
         python = ", which needs a base image with Python 3.12 or newer," if found >= (3, 3) else ""
         raise ModelFileError(
             f"{path}: found a model of XGBoost {found[0]}.{found[1]}; this image has "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from runtime.acceleration.boosters import version_here
+from runtime.job.versions import xgboost_version
 
 Floats = NDArray[np.float32]
 
@@ -44,7 +44,7 @@ def hinge(margins: Floats) -> Floats:
 
 def quantiles(margins: Floats) -> Floats:
     """Return the margins; XGBoost 3.4 sorts those of a row, whichever version saved the model."""
-    if margins.shape[1] > 1 and version_here() >= (3, 4):
+    if margins.shape[1] > 1 and (xgboost_version() or ()) >= (3, 4):
         return np.sort(margins, axis=1)
     return margins
 

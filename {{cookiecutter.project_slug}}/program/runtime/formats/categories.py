@@ -42,13 +42,16 @@ class Unseen:
 class Categories:
     """The ordered values of each categorical column, by its position from 0 among the columns of
     the data; strings, or numbers as pandas stores those of numeric columns. A column that is
-    categorical and not here holds codes."""
+    categorical and not here holds codes. With `takes_codes` a number is a code where it cannot be
+    a category: in a column whose categories are words, as XGBoost takes it from an array."""
 
     values: Mapping[int, tuple[Value, ...]]
     names: tuple[str, ...] | None = None
+    takes_codes: bool = False
     _tables: dict[int, dict[Any, float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _words: dict[int, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def name_of(self, position: int) -> str | int:
         """Return the name of a column, or its number from 1."""
@@ -70,13 +73,17 @@ class Categories:
             codes = np.fromiter(map(table.get, cells, repeat(UNSEEN)), np.float32, len(cells))
         except TypeError:  # a list or an object, which has no hash
             raise self._fault(position, cells) from None
-        known = {str, type(None)} if self.is_text(position) else {str, int, float, type(None)}
-        if not set(map(type, cells)) <= known:
+        if not set(map(type, cells)) <= set(self._kinds(position)):
             raise self._fault(position, cells)
         rows = np.flatnonzero(codes == UNSEEN)
         if rows.size and not self.is_text(position):
             codes[rows] = [table.get(_number(cells[row]), UNSEEN) for row in rows.tolist()]
             rows = rows[codes[rows] == UNSEEN]
+        elif rows.size and self.takes_codes and self._are_words(position):
+            numbers = [_number(cells[row]) for row in rows.tolist()]
+            given = [not isinstance(number, str) for number in numbers]
+            codes[rows[given]] = [number for number in numbers if not isinstance(number, str)]
+            rows = rows[[not is_code for is_code in given]]
         if not rows.size:
             return codes, None
         codes[rows] = np.nan
@@ -127,9 +134,22 @@ class Categories:
             self._tables[position] = missing | codes
         return self._tables[position]
 
+    def _are_words(self, position: int) -> bool:
+        """Return whether no category of a column reads as a number."""
+        if position not in self._words:
+            values = self.values[position]
+            self._words[position] = all(isinstance(_number(value), str) for value in values)
+        return self._words[position]
+
+    def _kinds(self, position: int) -> tuple[type, ...]:
+        """Return the types that a cell of a column may have."""
+        if self.is_text(position) and not (self.takes_codes and self._are_words(position)):
+            return (str, type(None))
+        return (str, int, float, type(None))
+
     def _fault(self, position: int, cells: Sequence[Any]) -> DecodeError:
         """Return the fault of the first cell whose type cannot be that of a category."""
-        kinds = (str, type(None)) if self.is_text(position) else (str, int, float, type(None))
+        kinds = self._kinds(position)
         row, cell = next(
             (row, cell)
             for row, cell in enumerate(cells, 1)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -27,12 +27,14 @@ import numpy as np
 import custom
 from runtime.formats import Outputs, Rows, decode, negotiate
 from runtime.formats.answers import BATCH_ENCODERS, ENCODERS, MULTI_MODEL_ENCODERS
+from runtime.formats.categories import Categories, Unseen
 from runtime.formats.errors import (
     LONGEST_MESSAGE,
     AcceptError,
     ColumnsError,
     DecodeError,
     printable,
+    quoted,
 )
 from runtime.formats.media import parse_media_type
 from runtime.inference import outputs, spread
@@ -67,6 +69,7 @@ class Trace:
     inference_id: str
     status: int = 0
     rows: int = 0
+    unseen: int = 0  # cells that hold no category of their column
     decode: float = 0.0
     predict: float = 0.0
     encode: float = 0.0
@@ -102,6 +105,8 @@ def answer(served: ServedModel, environ: Mapping[str, Any], limit: int, trace: T
     trace.rows, trace.decode = served.count(data), decoded - start
     if not trace.rows:
         return EMPTY
+    if unseen := getattr(data, "unseen", ()):
+        trace.unseen = sum(column.count for column in unseen)
     selected = served.select(served.predict(data))
     predicted = perf_counter()
     trace.predict = predicted - decoded
@@ -123,7 +128,7 @@ def steps_of(model: Model, settings: Settings) -> ServedModel:
     keys = settings.inference_output
     return ServedModel(
         model,
-        decode=decoder(model, settings.input_format),
+        decode=decoder(model, settings),
         predict=partial(predictions_of, model) if keys else scores_of(model, settings.spread_rows),
         select=partial(outputs.select, keys=keys) if keys else unchanged,
         encode=encoder(settings),
@@ -147,11 +152,21 @@ def scores_of(model: Model, spread_rows: int) -> Callable[[Rows], Any]:
     return step
 
 
-def decoder(model: Model, default_format: str) -> Callable[[bytes, str | None], Rows]:
+def decoder(model: Model, settings: Settings) -> Callable[[bytes, str | None], Rows]:
     """Return the step that reads a body, in a format of the template or one of custom.py."""
+    default_format = settings.input_format
 
-    def step(body: bytes, content_type: str | None) -> Rows:
+    def numbers(body: bytes, content_type: str | None) -> Rows:
         return decode(body, content_type, model.schema, default_format)
+
+    def strings(body: bytes, content_type: str | None) -> Rows:
+        rows = numbers(body, content_type)
+        if rows.unseen:
+            heed(rows.unseen)
+        return rows
+
+    heed = unseen_categories(model, refuse=settings.unseen_categories == "refuse")
+    step = numbers if model.schema.categories is None else strings
 
     def own(body: bytes, content_type: str | None) -> Rows:
         name = parse_media_type(content_type or "").type
@@ -170,6 +185,43 @@ def decoder(model: Model, default_format: str) -> Callable[[bytes, str | None], 
         return Rows(values, model.schema.feature_names)
 
     return own if custom.decoders else step
+
+
+def unseen_categories(model: Model, *, refuse: bool) -> Callable[[Sequence[Unseen]], None]:
+    """Return what is done about values that are no category of their column.
+
+    Each column is logged once per process, since a client that sends one such value sends many;
+    metrics count all. With `refuse` it raises DecodeError instead.
+    """
+    logged: set[int] = set()
+    categories = model.schema.categories or Categories({})
+    header = [(1, name) for name in map(categories.name_of, categories.values)]
+
+    def heed(found: Sequence[Unseen]) -> None:
+        if [(unseen.row, unseen.value) for unseen in found] == header:
+            raise DecodeError("row 1 holds the names of the columns; send no header row", row=1)
+        for unseen in found:
+            name = (
+                model.schema.categories.name_of(unseen.position) if model.schema.categories else ""
+            )
+            value = quoted(unseen.value)
+            if refuse:
+                raise DecodeError(
+                    f"{value} is not one of the categories that the model was trained with",
+                    row=unseen.row,
+                    column=name,
+                    found=unseen.value,
+                )
+            if unseen.position not in logged:
+                logged.add(unseen.position)
+                log.warning(
+                    "column %r: %s is no category of the model and is taken as missing; later ones "
+                    "are only counted: unseen_categories_total of /metrics",
+                    name,
+                    value,
+                )
+
+    return heed
 
 
 def predictions_of(model: Model, rows: Rows) -> Predictions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 import custom
 from runtime import acceleration, transformation
+from runtime.formats.categories import Categories
 from runtime.inference.errors import StartError
 from runtime.inference.models import Floats
 from runtime.job import artifact
@@ -29,12 +31,14 @@ log = logging.getLogger(__name__)
 
 class ModelFolder(NamedTuple):
     """What a model folder holds: Boosters by the names of their files, what training says of them,
-    and rows that it kept for the parity check, float32 [rows, features]."""
+    rows that it kept for the parity check, float32 [rows, features], and the categories of the
+    columns of requests."""
 
     path: Path
     boosters: dict[str, Booster]
     manifest: artifact.Manifest
     probe_rows: Floats | None
+    categories: Categories | None
 
 
 def candidates(path: Path) -> list[Path]:
@@ -126,6 +130,24 @@ def probe_rows(path: Path) -> Floats | None:
     return np.ascontiguousarray(rows, np.float32)
 
 
+def categories_of(booster: Booster, manifest: artifact.Manifest) -> Categories | None:
+    """Return the categories of the columns of requests: those of the manifest, or of a model that
+    was trained elsewhere and stores them; None where there are none.
+
+    The manifest comes first: it has the columns before features.transform, and XGBoost before 3.4
+    loses categories that are not ASCII. Raises UserError where the manifest's are broken.
+    """
+    if manifest.categories is None:
+        found = acceleration.stored_categories(booster)
+    else:
+        names = manifest.feature_names
+        try:
+            found = Categories.from_document(manifest.categories, names)
+        except ValueError as problem:
+            raise UserError(f"{artifact.MANIFEST_FILE}: {problem}") from None
+    return replace(found, takes_codes=True) if found else None
+
+
 def check_columns(booster: Booster, manifest: artifact.Manifest) -> None:
     """Raise StartError when `features.transform` does not make the columns that the model has."""
     wanted = booster.num_features()
@@ -162,5 +184,7 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     if manifest.custom_version not in (None, artifact.source_digest(custom)):
         log.info("note: custom.py is not the one that the model was trained with")
     boosters = load_any(path, settings)
-    check_columns(next(iter(boosters.values())), manifest)
-    return ModelFolder(path, boosters, manifest, probe_rows(folder / artifact.PROBE_FILE))
+    first = next(iter(boosters.values()))
+    check_columns(first, manifest)
+    probes = probe_rows(folder / artifact.PROBE_FILE)
+    return ModelFolder(path, boosters, manifest, probes, categories_of(first, manifest))

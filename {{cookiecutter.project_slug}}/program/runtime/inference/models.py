@@ -15,6 +15,7 @@ import custom
 import features
 from runtime import acceleration
 from runtime.formats import Rows
+from runtime.formats.categories import Categories
 from runtime.formats.table import MAX_CELLS, Schema
 from runtime.inference.errors import StartError
 from runtime.job import artifact
@@ -71,6 +72,7 @@ class Model:
         choices: Sequence[acceleration.Choice],
         manifest: artifact.Manifest,
         settings: Settings,
+        categories: Categories | None = None,
     ) -> None:
         engines = [choice.engine for choice in choices]
         first = engines[0]
@@ -96,6 +98,7 @@ class Model:
             settings.short_rows == "missing",
             any(uses_first_column(choice.reference) for choice in choices),
             max(MAX_CELLS, settings.max_content_length),
+            categories,
         )
 
         self.lock = threading.RLock()

@@ -59,6 +59,7 @@ LATENCY = Latency("request_seconds", "Time of answered requests in a worker", bu
 REQUESTS = Counter("requests", "Answered requests by status", ["status"])
 ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
 SECONDS = Counter("step_seconds", "Time spent in each step of requests", ["step"])
+UNSEEN = Counter("unseen_categories", "Cells whose value is no category of the model")
 MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
 SHADOW = Counter("shadow_requests", "Shadow-checked requests by result", ["result"])
 ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
@@ -72,6 +73,7 @@ class Pending:
 
     requests: int = 0
     rows: int = 0
+    unseen: int = 0
     decode: float = 0.0
     predict: float = 0.0
     encode: float = 0.0
@@ -96,6 +98,7 @@ class Monitor:
                 pending = self.pending[key] = Pending()
             pending.requests += 1
             pending.rows += trace.rows
+            pending.unseen += trace.unseen
             pending.decode += trace.decode
             pending.predict += trace.predict
             pending.encode += trace.encode
@@ -114,6 +117,8 @@ class Monitor:
             REQUESTS.labels(str(status)).inc(found.requests)
             if found.rows:
                 ROWS.labels(engine).inc(found.rows)
+            if found.unseen:
+                UNSEEN.inc(found.unseen)
             for step in STEPS:
                 SECONDS.labels(step).inc(getattr(found, step))
             LATENCY.add(found.buckets, found.decode + found.predict + found.encode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from runtime.acceleration.boosters import version_here
+from runtime.job.versions import xgboost_version
 from runtime.training.metric_table import METRICS, base_name, fault_of, own_metrics
 from runtime.training.parameters import Hyperparameters
 
@@ -44,12 +44,12 @@ def _check_objective(chosen: Hyperparameters) -> list[str]:
 
 def _level_faults(objective: str, levels: list[float] | None) -> list[str]:
     """Return what is wrong with the quantiles or expectiles that an objective is to predict."""
-    name, faults = LEVELS[objective], []
+    name, faults, here = LEVELS[objective], [], xgboost_version()
     if not levels:
         faults.append(f"objective={objective} needs {name}, such as 0.5")
-    elif levels != sorted(levels) and version_here() >= (3, 4):
+    elif levels != sorted(levels) and here and here >= (3, 4):
         faults.append(f"{name} must be in ascending order: {sorted(levels)}")
-    if objective == "reg:expectileerror" and version_here() < (3, 3):
+    if objective == "reg:expectileerror" and here and here < (3, 3):
         faults.append(
             f"objective={objective} needs XGBoost 3.3, hence a base image with Python 3.12 or newer"
         )
