@@ -95,6 +95,8 @@ class ScoringService:
         try:
             self.program = programs.bring(settings, paths)
             self.model = self.load(paths.model)
+            if run:
+                loading.keep_reports(self.model.model.reports, run)
         except (acceleration.ModelFileError, UserError, OSError) as error:
             # A reason to answer 503 with, not for a process that dies again and again.
             self.failure = f"the model cannot be served: {error}"

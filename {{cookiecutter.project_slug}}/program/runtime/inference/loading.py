@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -128,6 +130,16 @@ def probe_rows(path: Path) -> Floats | None:
         log.warning("%s cannot be read (%s): the parity check does without", path.name, error)
         return None
     return np.ascontiguousarray(rows, np.float32)
+
+
+def keep_reports(reports: Sequence[dict[str, Any]], run: Path) -> None:
+    """Write what was compared when the model was loaded to parity.json in the folder of this
+    server: the model's own may be absent, or of another machine. Several models: a list."""
+    if reports:
+        path = run / artifact.PARITY_FILE
+        document = reports[0] if len(reports) == 1 else list(reports)
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        log.info("what was compared: %s", path)
 
 
 def categories_of(booster: Booster, manifest: artifact.Manifest) -> Categories | None:

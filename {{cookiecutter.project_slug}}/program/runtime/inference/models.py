@@ -83,6 +83,7 @@ class Model:
                 "SAGEMAKER_INFERENCE_ENSEMBLE=false serves the first one only"
             )
         self.engines, self.manifest = tuple(engines), manifest
+        self.reports = tuple(choice.report for choice in choices)  # of what was compared
         self.objective, self.num_groups = first.objective, first.num_groups
         self.label_names = custom.LABEL_NAMES or manifest.label_names
         self.threshold = custom.THRESHOLD
@@ -195,6 +196,7 @@ class OwnModel:
     """What a program loaded itself: nothing is known of it but that its model_fn succeeded."""
 
     engines: tuple[acceleration.Engine, ...] = ()
+    reports: tuple[dict[str, Any], ...] = ()
     shadows: tuple[acceleration.ShadowChecker | None, ...] = ()
     engine_name = "program"
     headers: tuple[tuple[str, str], ...] = (("X-Model-Engine", engine_name),)
