@@ -14,6 +14,7 @@ import pytest
 import xgboost
 
 from framework_job import SCRIPTS, csv_text, libsvm_text, script_job
+from runtime.job.versions import xgboost_version
 from training_job import Job, numbers
 
 EXPECTED = json.loads((SCRIPTS / "expected.json").read_text(encoding="utf-8"))
@@ -29,13 +30,16 @@ def test_the_model_has_the_bytes_of_aws(tmp_path: Path, name: str) -> None:
         outcome = job.run_program()
         assert outcome.code == 0, outcome.log
     model = tmp_path / "model" / "xgboost-model.ubj"
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    assert {model.name: digest} == EXPECTED["models"][name]
+    assert xgboost.Booster(model_file=model).num_boosted_rounds() > 0
     if name == "checkpoint":  # five of each run
         assert sorted(int(path.suffix[1:]) for path in (tmp_path / "checkpoints").iterdir()) == [
             *range(1, 11)
         ]
         assert re.search(r"\[10\]\s+train-rmse", outcome.log)
+    if xgboost_version() != (3, 2):
+        pytest.skip(f"XGBoost {xgboost.__version__} trains other trees than the built-in's 3.2")
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert {model.name: digest} == EXPECTED["models"][name]
 
 
 def cluster(base: Path, parts: list[slice]) -> list[Job]:

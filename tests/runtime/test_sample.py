@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -181,7 +182,8 @@ def test_make_invoke_posts_a_row_to_the_served_model(
     venv = tmp_path / "venv"
     venv.mkdir()
     (venv / "ready").touch()
-    words = ["make", "invoke", f"VENV={venv}", f"BIN={Path(sys.executable).parent}", f"ML={base}"]
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    words = ["make", "invoke", f"VENV={venv}", f"BIN={programs}", f"ML={base}"]
     words += [f"PORT={server.port}", "ARGS=--rows 3"]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

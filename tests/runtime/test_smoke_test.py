@@ -224,7 +224,7 @@ def test_a_machine_without_a_python_that_fits_lacks_a_tool(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "succeeds", lambda *_: False)
-    with pytest.raises(MissingToolError, match=r"no Python from 3\.11 to 3\.13"):
+    with pytest.raises(MissingToolError, match=r"no Python from 3\.11 to 3\.14"):
         Local(report, build=True).find_python()
 
 

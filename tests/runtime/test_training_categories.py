@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,7 @@ CODES = "0,1,2\n1,3,4\n"
         ("0,1\n1,16777216\n", "", {"categorical_features": "0"}, "column 0: 16777216 is not the "
          "code of a category: codes are whole numbers from 0 to 16777215"),
     ],
+    ids=map(str, itertools.count(1)),
 )  # fmt: skip
 def test_what_cannot_be_trained_on_is_named(
     tmp_path: Path, train: str, validation: str, given: dict[str, str], message: str
