@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 import time
@@ -75,7 +76,7 @@ NUMBER = re.compile(rb"-?\d+\.\d+(?:e-?\d+)?")
 
 def assert_same(found: bytes, expected: bytes) -> None:
     """Compare byte for byte; later XGBoosts than the built-in's sum contributions otherwise."""
-    if xgboost_version() == (3, 2):
+    if xgboost_version() == (3, 2) and "CONTRACT_IMAGE" not in os.environ:
         assert found == expected
         return
     if found.startswith(b"\x93NUMPY"):
