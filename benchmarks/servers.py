@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +111,12 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path, limit: float) 
 
 @contextmanager
 def serve(
-    base: Path, program: Path = PROGRAM, environ: Mapping[str, str] | None = None
+    base: Path,
+    program: Path = PROGRAM,
+    environ: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run `serve` of `program` with `base` as its /opt/ml; stop it at the end."""
+    """Run `serve` of `program`, or `command`, with `base` as its /opt/ml; stop it at the end."""
     port = free_port()
     log = base / f"serve-{port}.log"
     environment = {
@@ -127,7 +130,7 @@ def serve(
     with log.open("wb") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, str(program / "serve")],
+            command or [sys.executable, str(program / "serve")],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import client, picture, servers, serving, shapes, steps, workload
+from benchmarks import client, framework, picture, servers, serving, shapes, steps, workload
 from benchmarks.paired import alternate, ratio
 from runtime import formats
 
@@ -82,6 +82,24 @@ def test_serving_is_measured_against_xgboost_and_the_floor(
         assert figures["p99 ms"][0] >= figures["p50 ms"][0] > 0
     assert json.loads((tmp_path / "serving.json").read_text()) == results
     assert (tmp_path / "serving.svg").is_file()
+
+
+@pytest.mark.slow
+def test_a_script_is_measured_behind_two_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framework, "ROWS", (2,))
+    monkeypatch.setattr(framework, "CLIENTS", (1,))
+    monkeypatch.setattr(framework, "RESULT", tmp_path / "framework.json")
+    monkeypatch.setattr(workload, "TREES", 20)
+    other = f"env ACCELERATION=off '{sys.executable}' '{servers.PROGRAM}/serve'"
+    arguments = ["framework", other, "--turns", "1", "--seconds", "1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    framework.main()
+    (case,) = json.loads((tmp_path / "framework.json").read_text())["cases"].values()
+    assert case["engine"] in {"onedal", "xgboost"}
+    assert set(case["figures"]) == {framework.PROJECT, framework.OTHER}
+    assert case["ratios"]["speed / other"]["median"] > 0
 
 
 def test_the_two_floors_differ_by_the_worker_alone(tmp_path: Path) -> None:
