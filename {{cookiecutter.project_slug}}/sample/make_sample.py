@@ -63,13 +63,22 @@ def _numbered(word: str, count: int) -> Names:
     return [f"{word}_{number}" for number in range(count)]
 
 
-def _text(value: float) -> str:
-    """Return `value` with the nine digits that give the same float32 back; nothing for NaN."""
+def _text(value: float | str) -> str:
+    """Return `value` with the nine digits that give the same float32 back; nothing for NaN; a
+    string in quotes."""
+    if isinstance(value, str):
+        return '"' + value.replace('"', '""') + '"'
     return "" if np.isnan(value) else format(float(value), ".9g")
 
 
-def _json_row(row: Any) -> list[float | None]:
-    return [None if np.isnan(value) else float(_text(value)) for value in row]
+def _json_row(row: Any) -> list[float | str | None]:
+    return [_json_cell(value) for value in row]
+
+
+def _json_cell(value: float | str) -> float | str | None:
+    if isinstance(value, str):
+        return value
+    return None if np.isnan(value) else float(_text(value))
 
 
 def write_csv(values: Any, labels: Any, names: Names) -> bytes:
@@ -108,7 +117,8 @@ def write_parquet(values: Any, labels: Any, names: Names) -> bytes:
 
     columns = {} if labels is None else {"label": pa.array(labels)}
     for name, column in zip(names, values.T, strict=True):
-        columns[name] = pa.array(column, mask=np.isnan(column))
+        cells = column.tolist() if column.dtype == object else column  # strings, or a category
+        columns[name] = pa.array(cells, from_pandas=True)
     target = io.BytesIO()
     pq.write_table(pa.table(columns), target)
     return target.getvalue()

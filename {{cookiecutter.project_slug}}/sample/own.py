@@ -5,12 +5,14 @@
     PYTHONPATH=program python -m sample.own FOLDER --post http://localhost:8080
 
 FOLDER is an /opt/ml tree with data and a trained model. The rows come from the channel
-`validation`, or `train` where there is none, without their labels.
+`validation`, or `train` where there is none, without their labels. Columns of strings are strings
+in requests of the formats that can hold them, and codes in the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import os
 import subprocess
@@ -24,14 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import settings
-from runtime.formats import iterate_channel
-from runtime.job.artifact import MODEL_FILE, read_manifest
+from runtime import acceleration
+from runtime.formats import Categories, Table, iterate_channel
+from runtime.formats.assembly import recoded
+from runtime.formats.strings import Strings, StringsFoundError
+from runtime.job.artifact import MANIFEST_FILE, MODEL_FILE, read_manifest
 from runtime.job.description import read_job
 from runtime.job.paths import Paths
 from sample import make_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT_TYPES = {**make_sample.CONTENT_TYPES, "npy": "application/x-npy"}
+HOLD_STRINGS = ("csv", "json", "jsonlines", "parquet")
 Names = tuple[str, ...]
 
 
@@ -50,12 +56,41 @@ def model_folder(folder: Path, scratch: Path) -> Path:
     return scratch
 
 
+def categories_of(folder: Path) -> Categories | None:
+    """Return the categories of the model of `folder`, as serving takes them."""
+    manifest = read_manifest(folder / "model")
+    if manifest.categories is not None:
+        return Categories.from_document(manifest.categories, manifest.feature_names)
+    if (folder / "model" / MANIFEST_FILE).is_file():
+        return None
+    return acceleration.stored_categories(acceleration.load_booster(folder / "model" / MODEL_FILE))
+
+
 def read_rows(folder: Path, count: int) -> tuple[NDArray[np.float32], Names]:
     """Return at most `count` rows of the data, float32 [rows, columns], NaN where a cell is
-    missing, and the names of the columns. Raises FileNotFoundError where there are no rows.
+    missing, and the names of the columns; of columns of strings the model's codes. Raises
+    FileNotFoundError where there are no rows.
     """
+    categories = categories_of(folder)
+    strings = Strings(categories.values if categories else (), labels=True)
+    while True:
+        try:
+            table = read_table(folder, count, strings)
+            break
+        except StringsFoundError as found:  # of labels
+            strings = strings.also(found.columns)
+    if categories:
+        table, _ = recoded(
+            dataclasses.replace(table, categories=strings.categories()), categories, None
+        )
+    rows = table.features
+    return rows, table.names or tuple(f"column_{number}" for number in range(rows.shape[1]))
+
+
+def read_table(folder: Path, count: int, strings: Strings) -> Table:
+    """Return at most `count` rows of the data, with provisional codes for strings. Raises
+    StringsFoundError, and FileNotFoundError where there are no rows."""
     manifest, job = read_manifest(folder / "model"), read_job(Paths(folder))
-    weights = bool(manifest.hyperparameters.get("csv_weights"))
     blocks: list[NDArray[np.float32]] = []
     names: Names | None = manifest.feature_names
     for channel in (job.channels[name] for name in ("validation", "train") if name in job.channels):
@@ -63,10 +98,11 @@ def read_rows(folder: Path, count: int) -> tuple[NDArray[np.float32], Names]:
             channel.path,
             channel.content_type,
             settings.load().input_format,
-            weights,
+            bool(manifest.hyperparameters.get("csv_weights")),
             manifest.num_columns,
             manifest.index_base,
             manifest.feature_names,
+            strings,
         )
         for table in tables:
             blocks.append(dense(table.features, manifest.num_columns))
@@ -77,8 +113,7 @@ def read_rows(folder: Path, count: int) -> tuple[NDArray[np.float32], Names]:
             break
     if not blocks:
         raise FileNotFoundError(f"no rows below {folder / 'input/data'}: make sample")
-    rows = np.concatenate(blocks)[:count]
-    return rows, names or tuple(f"column_{number}" for number in range(rows.shape[1]))
+    return Table(np.concatenate(blocks)[:count], names=names)
 
 
 def dense(features: Any, width: int | None) -> NDArray[np.float32]:
@@ -100,7 +135,19 @@ def request(folder: Path, rows: NDArray[np.float32], names: Names, format: str) 
     if format == "libsvm":
         base = read_manifest(folder / "model").index_base or 0
         return make_sample.write_libsvm(rows, None, list(names), base)
-    return make_sample.WRITERS[format](rows, None, list(names))
+    cells: NDArray[Any] = rows
+    if format in HOLD_STRINGS and (categories := categories_of(folder)):
+        cells = with_values(rows, categories)
+    return make_sample.WRITERS[format](cells, None, list(names))
+
+
+def with_values(rows: NDArray[np.float32], categories: Categories) -> NDArray[Any]:
+    """Return rows, as objects, with the values of categories in place of their codes."""
+    cells = rows.astype(object)
+    for column, values in categories.values.items():
+        given = ~np.isnan(rows[:, column])
+        cells[given, column] = [values[int(code)] for code in rows[given, column]]
+    return cells
 
 
 def post(url: str, body: bytes, content_type: str) -> str:
