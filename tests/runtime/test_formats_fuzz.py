@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from decoding import NAMED
 from runtime import formats
 from runtime.formats import Schema
+from runtime.formats.categories import Categories
 from runtime.formats.errors import FormatError
 from test_formats_binary import RECORDIO, npy, record
 from test_formats_json import BY_NAME, DENSE, FEATURES, SPARSE
@@ -93,3 +94,57 @@ def test_mutated_bodies_are_read_or_refused(
     assert rows.shape[1] == 3
     assert rows.dtype == np.float32
     assert not np.isinf(rows).any()
+
+
+NAMES = ("a", "b", "c")
+VALUES = {0: ("A", "b, c", "Åbo", "=1+1"), 2: (1912, 7)}  # words, and numbers
+STRINGS = {
+    "text/csv": [b'A,2.5,7\n"b, c",,1912\n', b"=1+1;2;7\r\n", 'Åbo,1,\n"A","2","7"'.encode()],
+    "application/json": [
+        json.dumps({"instances": form}).encode()
+        for form in (
+            [["A", 1, 7], ["Åbo", None, "1912"]],
+            [{"a": "b, c", "b": 2, "c": 7}],
+            [{"features": {"keys": [0, 2], "values": ["A", 7], "shape": [3]}}],
+        )
+    ],
+    "application/jsonlines": [
+        b'["A", 1, 7]\n["=1+1", null, "1912"]',
+        '{"a": "Åbo", "b": 2, "c": 7}'.encode(),
+    ],
+}
+TEXTS = st.sampled_from([b"\\u0000", b"\\ud800", "é".encode(), b'""', b"16777217", b'"x"', b"[]"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("content_type", STRINGS)
+@settings(
+    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(data=st.data(), changes=edits, text=TEXTS, at=st.integers(0, 2000), codes=st.booleans())
+def test_mutated_strings_are_codes_missing_or_refused(
+    content_type: str,
+    data: st.DataObject,
+    changes: list[tuple[int, int, bytes]],
+    text: bytes,
+    at: int,
+    codes: bool,
+) -> None:
+    body = data.draw(st.sampled_from(STRINGS[content_type]))
+    for position, removed, inserted in [*changes, (at, 0, text)]:
+        start = position % (len(body) + 1)
+        body = body[:start] + inserted + body[start + removed :]
+    schema = Schema(3, NAMES, categories=Categories(VALUES, NAMES, takes_codes=codes))
+    try:
+        rows = formats.decode(body, content_type, schema, "csv")
+    except FormatError:
+        return
+    assert rows.values.shape[1] == 3
+    assert not np.isinf(rows.values).any()
+    for column, values in VALUES.items():
+        found = rows.values[:, column]
+        if column or not codes:  # else a number is a code, whatever it is
+            assert set(found[~np.isnan(found)]) <= set(range(len(values)))
+    assert sum(unseen.count for unseen in rows.unseen) <= np.isnan(rows.values).sum()

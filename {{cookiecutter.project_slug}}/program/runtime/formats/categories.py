@@ -8,6 +8,7 @@ null are missing; so is the empty string, unless the model has it as a category.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +27,10 @@ Encoders = Mapping[int, Encode]  # of the columns that hold strings, by their nu
 NO_ENCODERS: Encoders = {}
 MOST_CATEGORIES = 1 << 24  # of a column: float32 holds no more codes exactly
 UNSEEN = -1.0
+# Python's float reads more, such as 1_0 and digits of other alphabets. What is infinite is refused.
+NUMBER = re.compile(
+    r"\s*(nan|[+-]?(inf(inity)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?))\s*", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Categories:
         elif rows.size and self.takes_codes and self._are_words(position):
             numbers = [_number(cells[row]) for row in rows.tolist()]
             given = [not isinstance(number, str) for number in numbers]
-            codes[rows[given]] = [number for number in numbers if not isinstance(number, str)]
+            codes[rows[given]] = self._as_codes(position, rows[given], numbers)
             rows = rows[[not is_code for is_code in given]]
         if not rows.size:
             return codes, None
@@ -134,6 +139,20 @@ class Categories:
             self._tables[position] = missing | codes
         return self._tables[position]
 
+    def _as_codes(self, position: int, rows: NDArray[np.intp], numbers: Sequence[Any]) -> Floats:
+        """Return the numbers among `numbers`, those of `rows`, as codes, float32. Raises
+        DecodeError at one that is beyond float32."""
+        found = [number for number in numbers if not isinstance(number, str)]
+        with np.errstate(over="ignore"):
+            codes = np.array([_float(number) for number in found], np.float64).astype(np.float32)
+        for at in np.flatnonzero(np.isinf(codes))[:1].tolist():
+            raise DecodeError(
+                "infinite, or too large for a 32-bit float",
+                row=int(rows[at]) + 1,
+                column=self.name_of(position),
+            )
+        return codes
+
     def _are_words(self, position: int) -> bool:
         """Return whether no category of a column reads as a number."""
         if position not in self._words:
@@ -170,10 +189,15 @@ def not_a_category(cell: object, row: int, column: int | str) -> DecodeError:
 
 def _number(cell: Any) -> Any:
     """Return the number that a text holds; the cell itself if it is none."""
+    return float(cell) if isinstance(cell, str) and NUMBER.fullmatch(cell) else cell
+
+
+def _float(number: float) -> float:
+    """Return a number as float, infinite where it is a whole number beyond that."""
     try:
-        return float(cell)
-    except ValueError:
-        return cell
+        return float(number)
+    except OverflowError:
+        return np.inf
 
 
 class Recoder:

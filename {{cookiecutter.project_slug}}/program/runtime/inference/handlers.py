@@ -33,7 +33,7 @@ from runtime.formats.errors import AcceptError, MediaTypeError
 from runtime.formats.media import parse_media_type
 from runtime.formats.table import MAX_CELLS
 from runtime.inference.errors import Response, StartError
-from runtime.inference.invocation import ServedModel, unchanged
+from runtime.inference.invocation import ServedModel, unchanged, unseen_categories
 from runtime.inference.models import Model, OwnModel
 from runtime.job.artifact import Manifest
 from runtime.job.failures import UserError
@@ -120,6 +120,7 @@ class Program:
                 encode=partial(self._write, model),
                 headers=model.headers,
                 count=lambda rows: len(rows.values),
+                heed=unseen_categories(model, self.settings),
             )
 
         def predict(data: Any) -> Any:

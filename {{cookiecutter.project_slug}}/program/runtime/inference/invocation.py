@@ -59,6 +59,7 @@ class ServedModel:
     encode: Callable[[Any, str | None], tuple[bytes, str] | Response]
     headers: tuple[tuple[str, str], ...]  # of every prediction
     count: Callable[[Any], int]  # the rows of what `decode` returned; none is answered with 204
+    heed: Callable[[Sequence[Unseen]], None] | None = None  # what Rows hold that is no category
 
 
 @dataclass(slots=True)
@@ -105,8 +106,9 @@ def answer(served: ServedModel, environ: Mapping[str, Any], limit: int, trace: T
     trace.rows, trace.decode = served.count(data), decoded - start
     if not trace.rows:
         return EMPTY
-    if unseen := getattr(data, "unseen", ()):
-        trace.unseen = sum(column.count for column in unseen)
+    if served.heed and data.unseen:
+        trace.unseen = sum(column.count for column in data.unseen)
+        served.heed(data.unseen)
     selected = served.select(served.predict(data))
     predicted = perf_counter()
     trace.predict = predicted - decoded
@@ -128,12 +130,13 @@ def steps_of(model: Model, settings: Settings) -> ServedModel:
     keys = settings.inference_output
     return ServedModel(
         model,
-        decode=decoder(model, settings),
+        decode=decoder(model, settings.input_format),
         predict=partial(predictions_of, model) if keys else scores_of(model, settings.spread_rows),
         select=partial(outputs.select, keys=keys) if keys else unchanged,
         encode=encoder(settings),
         headers=model.headers,
         count=lambda rows: len(rows.values),
+        heed=unseen_categories(model, settings),
     )
 
 
@@ -152,21 +155,11 @@ def scores_of(model: Model, spread_rows: int) -> Callable[[Rows], Any]:
     return step
 
 
-def decoder(model: Model, settings: Settings) -> Callable[[bytes, str | None], Rows]:
+def decoder(model: Model, default_format: str) -> Callable[[bytes, str | None], Rows]:
     """Return the step that reads a body, in a format of the template or one of custom.py."""
-    default_format = settings.input_format
 
-    def numbers(body: bytes, content_type: str | None) -> Rows:
+    def step(body: bytes, content_type: str | None) -> Rows:
         return decode(body, content_type, model.schema, default_format)
-
-    def strings(body: bytes, content_type: str | None) -> Rows:
-        rows = numbers(body, content_type)
-        if rows.unseen:
-            heed(rows.unseen)
-        return rows
-
-    heed = unseen_categories(model, refuse=settings.unseen_categories == "refuse")
-    step = numbers if model.schema.categories is None else strings
 
     def own(body: bytes, content_type: str | None) -> Rows:
         name = parse_media_type(content_type or "").type
@@ -187,41 +180,49 @@ def decoder(model: Model, settings: Settings) -> Callable[[bytes, str | None], R
     return own if custom.decoders else step
 
 
-def unseen_categories(model: Model, *, refuse: bool) -> Callable[[Sequence[Unseen]], None]:
-    """Return what is done about values that are no category of their column.
+def unseen_categories(
+    model: Model, settings: Settings
+) -> Callable[[Sequence[Unseen]], None] | None:
+    """Return what is done about values that are no category of their column; None for a model that
+    has none.
 
     Each column is logged once per process, since a client that sends one such value sends many;
-    metrics count all. With `refuse` it raises DecodeError instead.
+    metrics count all. With UNSEEN_CATEGORIES=refuse it raises DecodeError instead.
     """
+    categories, refuse = model.schema.categories, settings.unseen_categories == "refuse"
+    if categories is None:
+        return None
     logged: set[int] = set()
-    categories = model.schema.categories or Categories({})
     header = [(1, name) for name in map(categories.name_of, categories.values)]
 
     def heed(found: Sequence[Unseen]) -> None:
         if [(unseen.row, unseen.value) for unseen in found] == header:
             raise DecodeError("row 1 holds the names of the columns; send no header row", row=1)
+        if refuse:
+            raise refusal(min(found, key=lambda unseen: (unseen.row, unseen.position)), categories)
         for unseen in found:
-            name = (
-                model.schema.categories.name_of(unseen.position) if model.schema.categories else ""
-            )
-            value = quoted(unseen.value)
-            if refuse:
-                raise DecodeError(
-                    f"{value} is not one of the categories that the model was trained with",
-                    row=unseen.row,
-                    column=name,
-                    found=unseen.value,
-                )
             if unseen.position not in logged:
                 logged.add(unseen.position)
                 log.warning(
                     "column %r: %s is no category of the model and is taken as missing; later ones "
                     "are only counted: unseen_categories_total of /metrics",
-                    name,
-                    value,
+                    categories.name_of(unseen.position),
+                    quoted(unseen.value),
                 )
 
     return heed
+
+
+def refusal(unseen: Unseen, categories: Categories) -> DecodeError:
+    """Return the fault of a value that is no category of its column."""
+    fault = DecodeError(
+        f"{quoted(unseen.value)} is not one of the categories that the model was trained with",
+        row=unseen.row,
+        column=categories.name_of(unseen.position),
+        found=unseen.value,
+    )
+    fault.message = fault.located()
+    return fault
 
 
 def predictions_of(model: Model, rows: Rows) -> Predictions:

@@ -142,15 +142,15 @@ def keep_reports(reports: Sequence[dict[str, Any]], run: Path) -> None:
         log.info("what was compared: %s", path)
 
 
-def categories_of(booster: Booster, manifest: artifact.Manifest) -> Categories | None:
-    """Return the categories of the columns of requests: those of the manifest, or of a model that
-    was trained elsewhere and stores them; None where there are none.
+def categories_of(boosters: dict[str, Booster], manifest: artifact.Manifest) -> Categories | None:
+    """Return the categories of the columns of requests: those of the manifest, or of models that
+    were trained elsewhere and store them; None where there are none, or requests hold codes.
 
     The manifest comes first: it has the columns before features.transform, and XGBoost before 3.4
     loses categories that are not ASCII. Raises UserError where the manifest's are broken.
     """
     if manifest.categories is None:
-        found = acceleration.stored_categories(booster)
+        found = stored_by_all(boosters)
     else:
         names = manifest.feature_names
         try:
@@ -158,6 +158,21 @@ def categories_of(booster: Booster, manifest: artifact.Manifest) -> Categories |
         except ValueError as problem:
             raise UserError(f"{artifact.MANIFEST_FILE}: {problem}") from None
     return replace(found, takes_codes=True) if found else None
+
+
+def stored_by_all(boosters: dict[str, Booster]) -> Categories | None:
+    """Return the categories that the models store; None, with a warning, where they cannot be those
+    of requests."""
+    stored = [acceleration.stored_categories(booster) for booster in boosters.values()]
+    reason = ""
+    if any(other != stored[0] for other in stored):
+        reason = f"{', '.join(boosters)} store different categories"
+    elif stored[0] and not transformation.is_untouched():
+        reason = "features.py is edited, so columns of requests may not be those of the model"
+    if reason:
+        log.warning("categorical columns of requests take codes alone: %s", reason)
+        return None
+    return stored[0]
 
 
 def check_columns(booster: Booster, manifest: artifact.Manifest) -> None:
@@ -199,4 +214,4 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     first = next(iter(boosters.values()))
     check_columns(first, manifest)
     probes = probe_rows(folder / artifact.PROBE_FILE)
-    return ModelFolder(path, boosters, manifest, probes, categories_of(first, manifest))
+    return ModelFolder(path, boosters, manifest, probes, categories_of(boosters, manifest))
