@@ -32,6 +32,7 @@ VERSIONS = (
 )
 ONEDAL = importlib.util.find_spec("daal4py") is not None
 CONVERT = ("XGBoost 1.7.6", "save_model")
+ROOMS, STORED = 2, ("north", "south", "east", "a b", "5")  # as foreign/train.py has them
 Cell = dict[str, Any]
 
 
@@ -80,6 +81,17 @@ def request_of(name: str, version: tuple[int, ...]) -> str:
     return text
 
 
+def in_words(name: str, text: str) -> str:
+    """Return rows with strings in place of codes, for a model that stores those: one of them is a
+    number."""
+    if not name.startswith("frame"):
+        return text
+    rows = [line.split(",") for line in text.splitlines()]
+    for row in rows:
+        row[ROOMS] = row[ROOMS] and STORED[int(float(row[ROOMS]))]
+    return "\n".join(map(",".join, rows))
+
+
 def way_out(name: str, version: tuple[int, ...], known: dict[str, Any]) -> tuple[str, ...]:
     """Return the words that the refusal of a model must hold; none when it must answer."""
     form = name.rpartition(".")[2]
@@ -116,7 +128,7 @@ def test_foreign_models_answer_as_their_own_version_or_are_refused_with_a_way_ou
             continue
         assert not service.failure, (name, service.failure)
         body = request_of(name, numbers)
-        answer, headers = ask(app, body)
+        answer, headers = ask(app, in_words(name, body))
         np.testing.assert_allclose(answer, array(known["answers"]), 1e-5, 1e-6, err_msg=name)
         engine = service.model.model.engines[0]
         if isinstance(engine, OneDALEngine):  # XGBoost, the reference, has the same rounds

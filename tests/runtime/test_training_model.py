@@ -15,7 +15,7 @@ import pytest
 import xgboost
 
 import features
-from runtime.acceleration.boosters import version_here
+from runtime.job.versions import xgboost_version
 from training_job import Job, csv_text, labels_for, numbers, simple_job
 
 
@@ -82,7 +82,7 @@ def test_a_run_repeats_to_the_bit_and_logs_what_tuning_jobs_read(tmp_path: Path)
 def test_every_family_of_objectives_trains_and_reports(
     tmp_path: Path, options: dict[str, str]
 ) -> None:
-    if "expectile_alpha" in options and version_here() < (3, 3):
+    if "expectile_alpha" in options and xgboost_version() < (3, 3):
         pytest.skip("XGBoost 3.3 has brought this objective")
     job = simple_job(tmp_path, **{"num_round": "4", **options})
     outcome = job.run()
