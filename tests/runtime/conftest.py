@@ -327,6 +327,14 @@ def start_server(
     return Server(port, process=process, log=log, container=container)
 
 
+@pytest.fixture
+def without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsals have their own tests; elsewhere each would only add two seconds."""
+    from runtime.acceleration import isolation
+
+    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
+
+
 @pytest.fixture(autouse=True)
 def _quiet_xgboost() -> None:
     """Undo the verbosity of a job that another test ran in this process: XGBoost keeps it."""

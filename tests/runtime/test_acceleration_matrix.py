@@ -11,8 +11,9 @@ import xgboost
 
 from acceleration_models import OBJECTIVES, SIZES, VARIANTS, Recipe, train
 from runtime import acceleration
-from runtime.acceleration import isolation
 from runtime.acceleration.links import is_probability
+
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
 
 X86 = platform.machine().lower() in {"x86_64", "amd64"}
 RECIPES = OBJECTIVES + VARIANTS + SIZES
@@ -27,12 +28,6 @@ def assert_close(answer: np.ndarray, expected: np.ndarray, *, absolute: bool) ->
     elif len(expected):
         floor = 1e-5 * float(np.abs(expected).mean())  # sums that cancel keep no more in float32
         np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=floor)
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rehearsals have their own tests; here each would only add two seconds."""
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

@@ -20,9 +20,10 @@ from deploy.pipeline import evaluate
 from predictor import create_app
 from runtime import acceleration
 from runtime.acceleration import __main__ as command
-from runtime.acceleration import isolation
 from runtime.acceleration.rounds import Rounds, cut
 from runtime.job.paths import Paths
+
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
 
 STOPPED = Recipe("", {"objective": "binary:logistic"}, "binary", rounds=60, kind="stopped")
 
@@ -30,11 +31,6 @@ STOPPED = Recipe("", {"objective": "binary:logistic"}, "binary", rounds=60, kind
 @pytest.fixture(scope="module")
 def stopped() -> tuple[xgboost.Booster, np.ndarray]:
     return train(STOPPED)
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 def copy(booster: xgboost.Booster, **attributes: str | None) -> xgboost.Booster:

@@ -20,9 +20,10 @@ import xgboost
 
 import settings
 from predictor import create_app
-from runtime.acceleration import isolation
 from runtime.acceleration.engines import OneDALEngine
 from runtime.job.paths import Paths
+
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
 
 FOREIGN = Path(__file__).with_name("foreign")
 HERE = tuple(int(part) for part in xgboost.__version__.split(".")[:2])
@@ -42,11 +43,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(FOREIGN / "models.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 def serve(base: Path, file: Path, **options: Any) -> Any:

@@ -12,20 +12,15 @@ import xgboost
 import settings
 from predictor import load_model
 from runtime import formats
-from runtime.acceleration import isolation
 from runtime.formats.errors import ColumnsError
 from runtime.inference.models import Model
 from runtime.job import artifact
 
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
+
 COLUMNS = 8
 ROWS = np.random.default_rng(3).normal(size=(40, COLUMNS)).round(3).astype(np.float32)
 LABELS = ROWS @ np.arange(COLUMNS, 0, -1).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rehearsals have their own tests; here each would only add two seconds."""
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 def trained(rows: np.ndarray, booster: str = "gbtree") -> xgboost.Booster:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import logging
@@ -15,47 +14,28 @@ import pytest
 import xgboost
 from prometheus_client import REGISTRY
 
-import settings
-from predictor import create_app
-from runtime.acceleration import isolation
-from runtime.job.paths import Paths
+from test_serving_outputs import serve
 from test_training_categories import ADULT, BINARY, MULTI, TITANIC, TITANIC_LATER, fitted, job_of
+
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
 
 COLOURS = ("blue", "green", "red")
 PARAMETERS = {"objective": "binary:logistic", "max_depth": 4, "nthread": 2}
 
 
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rehearsals have their own tests; here each would only add two seconds."""
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
-
-
-def serve(base: Path, *keys: str, **options: Any) -> Any:
-    """Return a test client of the application in this process, with `keys` selected."""
-    config = settings.load({"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"})
-    config = dataclasses.replace(config, inference_output=keys, **options)
-    return create_app(config, Paths(base)).test_client()
-
-
 def shop(rows: int, seed: int = 0) -> pd.DataFrame:
-    """Return two columns of words and two of numbers; missing cells everywhere."""
+    """Return two columns of words and two of numbers; missing cells everywhere. No letters that
+    XGBoost before 3.4 loses in the categories of a model."""
     random = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
             "colour": random.choice(COLOURS, rows),
             "price": random.normal(size=rows).astype(np.float32),
-            "city": random.choice(["Köln", "New York", "Łódź, PL", 'the "Q"'], rows),
+            "city": random.choice(["Koeln", "New York", "Lodz, PL", 'the "Q"'], rows),
             "weight": random.normal(size=rows).astype(np.float32),
         }
     )
     return frame.mask(random.random(frame.shape) < 0.05)
-
-
-def ascii_shop(rows: int, seed: int = 0) -> pd.DataFrame:
-    """Return the same without letters that XGBoost before 3.4 loses in a model's categories."""
-    cities = {"Köln": "Koeln", "Łódź, PL": "Lodz, PL"}
-    return shop(rows, seed).replace({"city": cities})
 
 
 def codes_of(frame: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +61,7 @@ def asked(frame: pd.DataFrame, trained: pd.DataFrame) -> xgboost.DMatrix:
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, xgboost.Booster, pd.DataFrame]:
     """A notebook's model that stores its categories, under /opt/ml, and what it was fitted on."""
     base = tmp_path_factory.mktemp("foreign")
-    frame = ascii_shop(500)
+    frame = shop(500)
     trained = frame.astype({"colour": "category", "city": "category"})
     labels = (frame.colour == "red") ^ (frame.price > 0)
     matrix = xgboost.DMatrix(trained, labels, enable_categorical=True)
@@ -126,7 +106,7 @@ def scores(client: Any, body: bytes, media_type: str) -> np.ndarray:
 
 def test_a_notebooks_model_is_asked_with_strings_in_every_format(foreign: Any) -> None:
     base, booster, trained = foreign
-    client, later = serve(base), ascii_shop(60, seed=1)
+    client, later = serve(base), shop(60, seed=1)
     expected = booster.predict(asked(later, trained))
     for media_type, body in bodies(later).items():
         np.testing.assert_allclose(scores(client, body, media_type), expected, rtol=1e-6)
@@ -134,7 +114,7 @@ def test_a_notebooks_model_is_asked_with_strings_in_every_format(foreign: Any) -
 
 def test_numbers_in_a_column_of_words_are_codes(foreign: Any) -> None:
     base, booster, trained = foreign
-    later = ascii_shop(60, seed=1)
+    later = shop(60, seed=1)
     codes = codes_of(later, trained)
     expected = booster.predict(asked(later, trained))
     client = serve(base)
@@ -241,7 +221,7 @@ def test_labels_of_strings_come_back_by_name(tmp_path: Path) -> None:
 
 
 def test_a_header_row_of_columns_of_strings_alone_is_refused(tmp_path: Path) -> None:
-    frame = ascii_shop(300)[["colour", "city"]].astype("category")
+    frame = shop(300)[["colour", "city"]].astype("category")
     labels = (frame.colour == "red").astype(float)
     matrix = xgboost.DMatrix(frame, labels, enable_categorical=True)
     (tmp_path / "model").mkdir()

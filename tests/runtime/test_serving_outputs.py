@@ -16,20 +16,15 @@ import xgboost
 import settings
 from conftest import PARAMETERS, sample_rows, save, to_csv
 from predictor import create_app
-from runtime.acceleration import isolation
 from runtime.job.artifact import Manifest
 from runtime.job.paths import Paths
+
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
 
 ROWS = sample_rows(40, seed=3)
 CLASSIFIERS = [name for name in PARAMETERS if name.startswith(("binary", "multi"))]
 OTHERS = [name for name in PARAMETERS if name not in CLASSIFIERS]
 NAMES = ("no", "maybe", "yes")
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rehearsals have their own tests; here each would only add two seconds."""
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 def serve(base: Path, *keys: str, **options: Any):

@@ -1,5 +1,7 @@
 """Requests of strings to models of other kinds, and what an attacker or an accident sends.
 
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
+
 test_serving_categories.py has the usual ones. CATEGORY_SEEDS sets how many random models are asked
 in every format (default 10).
 """
@@ -24,7 +26,6 @@ import features
 import settings
 from conftest import save
 from predictor import create_app, load_model
-from runtime.acceleration import isolation
 from runtime.formats.categories import Categories
 from runtime.formats.errors import FormatError
 from runtime.inference import invocation
@@ -38,12 +39,6 @@ SEEDS = int(os.environ.get("CATEGORY_SEEDS", "10"))
 ALPHABET = ("a", "B b", "c,c", 'd"d', "=1+1", " e", "7", "nan", "null", "inf", "1_0", "x" * 300)
 ROWS = 300
 CHOSEN = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv"}
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rehearsals have their own tests; here each would only add two seconds."""
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 def frame_of(generator: np.random.Generator, count: int = ROWS) -> pd.DataFrame:

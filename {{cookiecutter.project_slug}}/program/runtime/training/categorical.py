@@ -86,20 +86,21 @@ def settle(
                 "channel %s, column %s: %d cells are missing, since the training data has not "
                 "these categories: %s", channel, name, sum(rows.values()), some,
             )  # fmt: skip
-    for column, values in (ordered.values if ordered else {}).items():
-        _describe(ordered, column, values)
+    if ordered:
+        _describe(ordered)
     return settled
 
 
-def _describe(categories: Categories | None, column: int, values: tuple[object, ...]) -> None:
-    name = categories.name_of(column) if categories else column
-    log.info("column %s: %d categories: %s", name, len(values), listed(values[:MOST_NOTED]))
-    spaced = [value for value in values if str(value) != str(value).strip()]
-    if spaced:
-        log.info(
-            "note: column %s: white space is a part of a category: %s",
-            name, ", ".join(map(quoted, spaced[:MOST_NOTED])),
-        )  # fmt: skip
+def _describe(categories: Categories) -> None:
+    for column, values in categories.values.items():
+        name = categories.name_of(column)
+        log.info("column %s: %d categories: %s", name, len(values), listed(values[:MOST_NOTED]))
+        spaced = [value for value in values if str(value) != str(value).strip()]
+        if spaced:
+            log.info(
+                "note: column %s: white space is a part of a category: %s",
+                name, ", ".join(map(quoted, spaced[:MOST_NOTED])),
+            )  # fmt: skip
 
 
 def _label_names(train: Table, chosen: Hyperparameters, labels: Iterable[str]) -> tuple[str, ...]:
