@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -105,17 +106,46 @@ def test_pings_are_answered_until_nginx_has_stopped(launch, booster, opt_ml: Pat
     assert server.process.wait(10) == 0
 
 
-@pytest.mark.parametrize("refuse", ["turn_away", "drop_syn", "drop_all"])
-def test_a_socket_that_turns_away_keeps_who_is_connected(refuse: str) -> None:
+WAYS = {
+    "turn_away": (TimeoutError, ConnectionRefusedError),  # the first of the two that there is
+    "drop_syn": TimeoutError,
+    "leave_devices": ConnectionRefusedError,
+}
+
+
+def turn_away(listener: socket.socket, way: str) -> None:
+    try:
+        getattr(listening, way)(listener)
+    except PermissionError:
+        pytest.skip("for administrators only, by this kernel")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_socket_that_turns_away_completes_a_handshake_that_has_begun(way: str) -> None:
+    listener = listening.listen(0)
+    # The kernel completes a handshake only when the client sends: it has begun until then.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        assert listening.waiting(listener) == 0
+        turn_away(listener, way)
+        client.sendall(b"1,2\n")
+        select.select([listener], [], [], 5)
+        server, _ = listener.accept()
+        server.settimeout(5)
+        with server:
+            assert server.recv(9) == b"1,2\n"
+            client.sendall(b"3,4\n")
+            assert server.recv(9) == b"3,4\n"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_socket_that_turns_away_keeps_who_is_connected(way: str) -> None:
     listener = listening.listen(0)
     address = ("127.0.0.1", listener.getsockname()[1])
     with listener, socket.create_connection(address) as early:
         assert listening.waiting(listener) == 1
-        try:
-            getattr(listening, refuse)(listener)
-        except PermissionError:
-            pytest.skip("for administrators only, by this kernel")
-        with pytest.raises(TimeoutError):
+        turn_away(listener, way)
+        with pytest.raises(WAYS[way]):
             socket.create_connection(address, timeout=0.3)
         quiet = listening.Quiet(listener)
         assert not quiet.reached()

@@ -15,7 +15,8 @@ import time
 
 BACKLOG = 2048
 ATTACH_FILTER = 26  # SO_ATTACH_FILTER of socket(7), which Python does not name
-MIN_TTL = 21  # IP_MINTTL of ip(7)
+BIND_TO_DEVICE = 62  # SO_BINDTOIFINDEX: to the network device of that number
+NO_DEVICE = 2**31 - 1
 # Classic BPF on a TCP segment: code, jump if true, jump if false, operand of each instruction.
 DROP_SYN = (
     (0x30, 0, 0, 13),  # load byte 13 of the segment: its flags
@@ -48,9 +49,10 @@ def listen(port: int) -> socket.socket:
 def turn_away(listener: socket.socket) -> None:
     """Let nobody connect any more, without closing the socket.
 
-    A client that tries is not answered; it tries again after a second, and is refused then.
+    A client that tries is refused, now or when it tries again after a second. Handshakes that have
+    begun go on, and so does what follows them.
     """
-    for refuse in (drop_syn, drop_all):
+    for refuse in (drop_syn, leave_devices):
         try:
             refuse(listener)
             return
@@ -67,13 +69,13 @@ def drop_syn(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, fprog)
 
 
-def drop_all(listener: socket.socket) -> None:
-    """Drop packets whose time to live is below 255; systems that clients run on start at 64 or 128.
+def leave_devices(listener: socket.socket) -> None:
+    """Listen on a device that does not exist. Linux 5.7 and later let anybody do that once.
 
-    A handshake that is in progress completes, but what follows is dropped too. On this machine a
-    handshake takes no time, so that there is none.
+    The kernel then finds no listener for a new client. Connections keep the device that they came
+    through, those that are not accepted yet and those whose handshake is not complete among them.
     """
-    listener.setsockopt(socket.IPPROTO_IP, MIN_TTL, 255)
+    listener.setsockopt(socket.SOL_SOCKET, BIND_TO_DEVICE, NO_DEVICE)
 
 
 def waiting(listener: socket.socket) -> int:
