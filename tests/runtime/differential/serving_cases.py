@@ -177,7 +177,7 @@ def formats() -> Iterator[Request]:
                   difference="Delimiters of CSV", ours=Answer(200, "text/csv"))  # fmt: skip
     yield Request("binary", "csv with exponents", b"1e-1,2E0,-3.5e+0,+4,5.\n0,0,0,0,.5")
     yield Request("binary", "csv with blanks after commas", text(FULL, ", "))
-    for kind in ("text/libsvm", "text/x-libsvm", "libsvm"):
+    for kind in ("text/libsvm", "text/x-libsvm", "libsvm", "text/libsvm; label_size=2"):
         yield Request("binary", f"libsvm as {kind}", libsvm(FULL), kind)
     yield Request("binary", "libsvm without a label", libsvm(FULL, label=""), "text/libsvm")
     yield Request("binary", "libsvm with missing pairs", libsvm(ROWS), "text/libsvm")

@@ -108,7 +108,8 @@ def resolve(content_type: str | None, default_format: str) -> tuple[Codec, str]:
     """Return the codec of `content_type` (short names count), or of `default_format` if absent,
     and Python's name of the charset.
 
-    Raises MediaTypeError on an unknown type, a `label_size` other than 1, an unknown charset.
+    Raises MediaTypeError on an unknown type, an unknown charset, and for csv on a `label_size`
+    other than 1; other formats ignore it, as in the built-in algorithm.
     """
     media = parse_media_type(content_type or "")
     codec = BY_TYPE.get(media.type or default_format)
@@ -121,7 +122,7 @@ def resolve(content_type: str | None, default_format: str) -> tuple[Codec, str]:
             content_type=content_type,
         )
     label_size = media.parameters.get("label_size", "1")
-    if label_size != "1":
+    if label_size != "1" and codec is BY_TYPE["csv"]:
         raise MediaTypeError(
             f"cannot read label_size={printable(label_size)}: the label is column 1 alone",
             expected="1",

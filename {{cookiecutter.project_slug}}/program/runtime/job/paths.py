@@ -19,9 +19,12 @@ class Paths:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Paths:
-        """Take the base from SAGEMAKER_BASE_DIR, as SageMaker's own toolkits do; else /opt/ml."""
+        """Take the base from SAGEMAKER_BASE_DIR, as SageMaker's own toolkits do; else /opt/ml.
+
+        It is made absolute at once: the server's processes run in folders of their own.
+        """
         source = os.environ if environ is None else environ
-        return cls(Path(source.get("SAGEMAKER_BASE_DIR") or "/opt/ml"))
+        return cls(Path(source.get("SAGEMAKER_BASE_DIR") or "/opt/ml").absolute())
 
     @property
     def config(self) -> Path:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import settings
 from runtime.job import logs, resources
+from runtime.job.paths import Paths
 from runtime.server import connections, health, listening
 
 PROGRAM = Path(__file__).resolve().parents[2]
@@ -111,6 +112,7 @@ class Supervisor:
             **resources.MALLOC,
             **os.environ,
             **dict.fromkeys(resources.THREADS, "1"),  # a worker is one of as many as there are CPUs
+            "SAGEMAKER_BASE_DIR": str(Paths.from_environment().base),  # gunicorn runs elsewhere
             "SERVE_RUN": str(self.run),
             "SERVE_BIND": f"unix:{self.run}/gunicorn.sock" if nginx else f"fd://{port}",
             "SERVE_SHARED": str(int(shared)),
