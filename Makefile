@@ -59,7 +59,8 @@ test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and val
 	$(BIN)/python -m pytest $(PARALLEL) -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
-	$(BIN)/python -m pytest $(PARALLEL) -m container
+	$(BIN)/python -m pytest $(PARALLEL) -m "container and not timed"
+	$(BIN)/python -m pytest -m "container and timed"
 
 test-bare:  ## README's commands in a container with Python, make and git alone
 	.ci/bare

@@ -49,7 +49,7 @@ SUITES = [
     pytest.param("test_serving_contract.py", {"CONTRACT_OPTIONS": "--user=1000"}, id="user 1000"),
     pytest.param("test_serving_selected.py", {}, id="selected outputs"),
     pytest.param("test_serving_models.py", {}, id="several models"),
-    pytest.param("test_serving_life.py", {}, id="life"),
+    pytest.param("test_serving_life.py", {}, id="life", marks=pytest.mark.timed),
     pytest.param("test_serving_fuzz.py", {"FUZZ_REQUESTS": "6000"}, id="fuzz"),
     pytest.param("test_differential.py", {}, id="the built-in algorithm"),
     pytest.param("test_training_hosts.py", {}, id="several hosts"),
