@@ -3,52 +3,92 @@
 python .ci/layers.py lint+test-fast test-runtime
 
 Targets that a plus joins run side by side; what each prints comes when it ends. Join no target
-whose tests hold answers to a time limit: it needs the machine for itself.
+whose tests hold answers to a time limit: it needs the machine for itself. What failed is repeated
+at the very end.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 
-Row = tuple[str, float, float, bool]
+# A line of pytest's short summary; also of a pytest that a test has run and quotes.
+FAILED_TEST = re.compile(r"(?:E +)*((?:FAILED|ERROR) \S.*)")
+LAST_LINES = 15  # of a target that failed without such a line
+WIDEST = 300  # characters of a line that is repeated
+printing = Lock()
 
 
-def run(targets: list[str]) -> list[Row]:
-    """Run targets side by side; return the name, seconds, CPU seconds and success of each."""
+@dataclass
+class Result:
+    """What became of a target."""
+
+    target: str
+    seconds: float
+    processor: float  # CPU seconds, of all its processes
+    good: bool = True
+    faults: tuple[str, ...] = ()  # the lines that say why it failed
+
+
+def faults_of(lines: list[str]) -> tuple[str, ...]:
+    """Return the failed tests that an output names, each once, or else its last lines."""
+    named = [found[1] for line in lines if (found := FAILED_TEST.match(line))]
+    chosen = dict.fromkeys(named) or [line for line in lines if line.strip()][-LAST_LINES:]
+    return tuple(line[:WIDEST] for line in chosen)
+
+
+def make(target: str, at_once: bool) -> Result:
+    """Run a target; print what it prints at once, or when it ends."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        ["make", "--no-print-directory", target],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if at_once:
+            print(line, end="", flush=True)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if not at_once:
+        with printing:
+            print("\n".join(["", f"-- make {target}", *lines]), flush=True)
+    seconds, processor = time.monotonic() - started, used.ru_utime + used.ru_stime
+    return Result(target, seconds, processor, not status, faults_of(lines) if status else ())
+
+
+def run(targets: list[str]) -> Iterable[Result]:
+    """Run targets side by side."""
     print(f"\n== make {', make '.join(targets)}", flush=True)
-    started, rows, outputs, running = time.monotonic(), [], {}, {}
-    for target in targets:
-        output = tempfile.TemporaryFile() if len(targets) > 1 else None  # noqa: SIM115
-        command = ["make", "--no-print-directory", target]
-        process = subprocess.Popen(command, stdout=output, stderr=output and subprocess.STDOUT)
-        outputs[process.pid], running[process.pid] = output, target
-    while running:
-        pid, status, used = os.wait4(-1, 0)
-        target, output = running.pop(pid), outputs[pid]
-        if output:
-            output.seek(0)
-            text = output.read().decode(errors="replace")
-            print(f"\n-- make {target}\n{text}", end="", flush=True)
-        rows.append((target, time.monotonic() - started, used.ru_utime + used.ru_stime, not status))
-    return rows
+    with ThreadPoolExecutor(len(targets)) as pool:
+        return list(pool.map(partial(make, at_once=len(targets) == 1), targets))
 
 
 def main(groups: list[str]) -> int:
     """Run every target, even after one has failed; return an exit code."""
     started = time.monotonic()
-    rows = [row for group in groups for row in run(group.split("+"))]
-    failed = [target for target, _, _, good in rows if not good]
-    rows.append(("in all", time.monotonic() - started, sum(row[2] for row in rows), True))
+    results = [result for group in groups for result in run(group.split("+"))]
+    processor = sum(result.processor for result in results)
     print()
-    for name, seconds, processor, good in rows:
-        result = "" if good else "failed"
-        print(f"  {name:16} {seconds:6.0f} s {processor:6.0f} CPU s  {result}".rstrip())
-    if failed:
-        print(f"error: failed: {', '.join(failed)}")
+    for row in (*results, Result("in all", time.monotonic() - started, processor)):
+        text = f"  {row.target:16} {row.seconds:6.0f} s {row.processor:6.0f} CPU s"
+        print(text if row.good else f"{text}  failed")
+    failed = [result for result in results if not result.good]
+    for result in failed:
+        print("\n".join([f"error: make {result.target} failed:", *result.faults]))
     return 1 if failed else 0
 
 

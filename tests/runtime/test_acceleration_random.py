@@ -30,7 +30,8 @@ def numbers(random: np.random.Generator, rows: int, columns: int) -> np.ndarray:
         lambda: random.normal(size=rows) * 10.0 ** random.integers(-42, 30, rows),
         lambda: np.where(random.random(rows) < 0.8, 0.0, random.random(rows)),  # mostly zero
     ]
-    values = np.column_stack([kinds[random.integers(len(kinds))]() for _ in range(columns)])
+    drawn = [kinds[random.integers(len(kinds))]() for _ in range(columns)]
+    values = np.column_stack(drawn).astype(np.float64)  # where all are integers too
     chosen = random.random(values.shape) < 0.05
     values[chosen] = random.choice(SPECIAL, int(chosen.sum()))
     return values.astype(np.float32)
