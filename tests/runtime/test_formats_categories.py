@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -265,6 +267,28 @@ def test_strings_that_were_stored_cut_are_left_out(caplog: pytest.LogCaptureFixt
     else:
         assert found.values == {2: VALUES[2]}
         assert "column 'port' cannot be read: XGBoost before 3.4" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["ubj", "json", "pickle"])
+@pytest.mark.parametrize("minor", [2, 4])
+def test_the_version_that_stored_strings_says_whether_they_are_cut(
+    tmp_path: Path, minor: int, form: str
+) -> None:
+    """XGBoost 3.4 reads those that 3.3 cut, and saves them as they are under its own version."""
+    model = booster_of(FITTED)
+    data = pickle.dumps(model) if form == "pickle" else bytes(model.save_raw(form))
+    here = int(xgboost.__version__.split(".")[1])
+    if minor > here:
+        pytest.skip("an older XGBoost refuses the model of a newer")
+    old, new = (b'"version":[3,%d' % number for number in (here, minor))
+    if form != "json":
+        old, new = (b"version[#L%s\3i\3i%c" % (bytes(7), number) for number in (here, minor))
+    assert old in data
+    file = tmp_path / "model"
+    file.write_bytes(data.replace(old, new))
+    found = acceleration.stored_categories(acceleration.load_booster(file, allow_pickle=True))
+    assert found is not None
+    assert found.values == ({2: VALUES[2]} if minor < 4 else VALUES)
 
 
 def test_the_place_of_a_value_in_ubjson_is_found() -> None:

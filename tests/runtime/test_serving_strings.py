@@ -1,7 +1,5 @@
 """Requests of strings to models of other kinds, and what an attacker or an accident sends.
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
-
 test_serving_categories.py has the usual ones. CATEGORY_SEEDS sets how many random models are asked
 in every format (default 10).
 """
@@ -34,6 +32,8 @@ from runtime.job import artifact
 from runtime.job.paths import Paths
 from sample import expected, own
 from training_job import Job
+
+pytestmark = pytest.mark.usefixtures("without_rehearsal")
 
 SEEDS = int(os.environ.get("CATEGORY_SEEDS", "10"))
 ALPHABET = ("a", "B b", "c,c", 'd"d', "=1+1", " e", "7", "nan", "null", "inf", "1_0", "x" * 300)

@@ -122,6 +122,11 @@ def _load(path: Path, data: bytes) -> xgboost.Booster:
         kind = ModelFileError if b"learner" in data else ForeignFileError
         what = "a truncated, damaged or foreign file that begins like an XGBoost model"
         raise kind(f"{path}: found {what} ({_first_line(error)}); {SUPPORTED}") from None
+    return _noted(booster, version)
+
+
+def _noted(booster: xgboost.Booster, version: tuple[int, int] | None) -> xgboost.Booster:
+    """Return the Booster with the version that saved it among its attributes."""
     if version:
         booster.set_attr(**{SAVED_WITH: ".".join(map(str, version))})
     return booster
@@ -183,7 +188,7 @@ def _unpickle(path: Path, data: bytes, allowed: bool) -> xgboost.Booster:
         raise ModelFileError(message) from None
     if found.missing is not None:
         booster.set_attr(**{ESTIMATOR: json.dumps({"missing": found.missing})})
-    return booster
+    return _noted(booster, version)
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.acceleration import ubjson
+from runtime.acceleration.boosters import SAVED_WITH
 from runtime.formats.categories import Categories, Value
+from runtime.job.versions import xgboost_version
 
 if TYPE_CHECKING:
     import xgboost
@@ -34,7 +36,7 @@ def stored_categories(booster: xgboost.Booster) -> Categories | None:
         _, _, stored = located(raw)
     except KeyError:  # older, or a linear model
         return None
-    exact = tuple(ubjson.locate(raw, ["version"])[2]) >= EXACT_UNICODE
+    exact = _version(booster) >= EXACT_UNICODE
     names = tuple(booster.feature_names or ()) or None
     found: dict[int, tuple[Value, ...]] = {}
     for position, column in enumerate(stored["enc"]):
@@ -47,6 +49,13 @@ def stored_categories(booster: xgboost.Booster) -> Categories | None:
         if values:
             found[position] = values
     return Categories(found, names) if found else None
+
+
+def _version(booster: xgboost.Booster) -> tuple[int, ...]:
+    """Return the version that stored the categories. XGBoost keeps a cut category as it is and
+    writes its own version beside it, so only what was noted when the file was read tells."""
+    saved = booster.attr(SAVED_WITH)
+    return tuple(map(int, saved.split("."))) if saved else xgboost_version() or ()
 
 
 def with_categories(raw: bytearray, categories: Categories) -> bytearray:
