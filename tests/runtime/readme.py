@@ -8,6 +8,7 @@ import re
 from locations import PROJECT  # isort: split
 
 import settings
+from runtime.inference import monitor
 from runtime.training import parameters
 
 README = PROJECT / "README.md"
@@ -24,7 +25,24 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"settings": settings_table, "hyperparameters": parameters.markdown}
+def metrics_table() -> str:
+    """Return the metrics in Markdown: what each counts, its labels, and how many series it has."""
+    lines = ["| metric | type | labels | series at most | meaning |", "|---|---|---|---|---|"]
+    for family in monitor.families():
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(
+            f"| `{family.name}` | {family.type} | {labels} | {family.most} | {family.help} |"
+        )
+    lines += ["", "| label | values |", "|---|---|"]
+    lines += [f"| `{name}` | {label.values} |" for name, label in monitor.LABELS.items()]
+    return "\n".join(lines)
+
+
+TABLES = {
+    "settings": settings_table,
+    "hyperparameters": parameters.markdown,
+    "metrics": metrics_table,
+}
 
 
 def renewed(text: str) -> str:

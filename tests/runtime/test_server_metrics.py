@@ -88,7 +88,10 @@ def test_thousands_of_killed_processes_leave_exact_counts_and_a_flat_folder(tmp_
     assert found[ANSWERED] == 2 * FORKS
     assert found['requests_total{status="400"}'] == FORKS
     assert found['rows_total{engine="onedal"}'] == 6 * FORKS
-    assert found['step_seconds_total{step="predict"}'] == 0.75 * FORKS
+    assert found['step_seconds_sum{step="predict"}'] == 0.75 * FORKS
+    assert found['step_seconds_bucket{le="+Inf",step="predict"}'] == 3 * FORKS
+    assert 'step_seconds_sum{step="decode"}' in found
+    assert found['step_seconds_count{step="decode"}'] == 0  # none came that far
     assert found["request_seconds_count"] == 3 * FORKS
     assert found['request_seconds_bucket{le="0.5"}'] == 3 * FORKS
     assert found['request_seconds_bucket{le="0.1"}'] == 0
@@ -136,6 +139,40 @@ def test_shadow_checks_are_counted_on_from_what_was_written() -> None:
     counts.checked = 5
     counter.observe(1, model)
     assert written() - before == 5
+
+
+def test_an_error_has_a_cause_by_its_class_alone() -> None:
+    from werkzeug.exceptions import ImATeapot
+
+    from runtime.formats.errors import DecodeError, NotANumberError
+    from runtime.inference.errors import CAUSES, BodyTooLargeError, cause_of
+
+    class OwnError(DecodeError):
+        cause = "mine"
+
+    found = [cause_of(error("x")) for error in (DecodeError, NotANumberError, OwnError)]
+    found += [cause_of(BodyTooLargeError("x")), cause_of(ImATeapot()), cause_of(KeyError("x"))]
+    assert found == ["body", "body", "body", "too_large", "http", "defect"]
+    assert set(found) <= set(CAUSES)
+
+
+def test_a_status_that_http_does_not_know_is_answered_and_counted_as_other() -> None:
+    from werkzeug.test import Client
+
+    from runtime.inference import monitor
+    from runtime.inference.errors import Response
+    from runtime.inference.invocation import Trace
+    from runtime.server.web import WebApplication
+
+    app = WebApplication("own", lambda environ, name: Response(299, b"x"), many=False, limit=10)
+    app.add_view("POST", "/invocations", lambda: Response(299, b"x"))
+    client = Client(app)
+    assert [client.post("/invocations").status_code for _ in range(2)] == [299, 299]
+    counter = monitor.Monitor(SimpleNamespace(access_log="off"))
+    counter.record(Trace("", "", 299), {})
+    counter.flush()
+    assert monitor.REGISTRY.get_sample_value("requests_total", {"status": "other"}) == 1
+    assert monitor.REGISTRY.get_sample_value("requests_total", {"status": "299"}) is None
 
 
 def test_a_reader_never_makes_the_master_wait(

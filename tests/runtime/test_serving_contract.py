@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import socket
 import time
 import zlib
@@ -12,9 +13,12 @@ import zlib
 import numpy as np
 import pytest
 import xgboost
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import COLUMNS, Server, sample_rows, to_csv
 from runtime.formats import recordio
+from runtime.inference import monitor
 
 ROWS = sample_rows(6, seed=1)
 FILLED = np.nan_to_num(ROWS)
@@ -289,5 +293,73 @@ def test_metrics_add_up_over_the_workers(server: Server) -> None:
     assert value('requests_total{status="415"}') - before[1] == 10
     assert value("request_seconds_count") > 0
     for step in ("decode", "predict", "encode"):
-        assert value('step_seconds_total{step="' + step) > 0
+        assert value('step_seconds_sum{step="' + step) > 0
     assert value("loaded_models") == 1
+
+
+def scraped(server: Server) -> dict[str, Metric]:
+    """Return the metrics by name, as Prometheus' own client reads them."""
+    answer = server.request("GET", "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    return {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+
+
+def test_a_scrape_has_the_metrics_that_the_readme_names(server: Server) -> None:
+    server.post(to_csv(ROWS))
+    documented = {family.name.removesuffix("_total"): family for family in monitor.families()}
+    found = scraped(server)
+    assert set(documented) - set(found) <= {"shadow_requests"}  # with SHADOW_RATE alone
+    for name, metric in found.items():
+        family = documented[name]
+        assert (metric.type, metric.documentation) == (family.type, family.help)
+        labels = {label for sample in metric.samples for label in sample.labels}
+        assert labels - {"le"} == set(family.labels)
+
+
+def hostile(server: Server, number: int) -> None:
+    """Send what could become a label if anything of a request did."""
+    word = f'x{number}\\"}}'
+    server.request("GET", f"/unknown/{number}")
+    server.request(f"X{number}", "/invocations")
+    server.request("POST", f"/models/m{number}/invoke", to_csv(ROWS))
+    server.post(json.dumps({"instances": [{word: 1.0}]}), "application/json")
+    server.post(f"1,2,{word},4,5\n", "text/csv")
+    server.post(to_csv(ROWS), f"application/{number}")
+    server.post(to_csv(ROWS), Accept=f"image/{number}", X_Request_Id=word)
+    server.post(to_csv(ROWS)[: -5 * number or None], X_Amzn_SageMaker_Target_Model=word)
+    server.post(to_csv(ROWS[:, : 1 + number % 4]))
+
+
+def test_what_clients_send_never_becomes_a_label(server: Server) -> None:
+    def series() -> set[tuple[str, ...]]:
+        found = scraped(server).values()
+        return {
+            (sample.name, *map(str, sorted(sample.labels.items())))
+            for family in found
+            for sample in family.samples
+        }
+
+    def refused(cause: str) -> float:
+        samples = scraped(server)["errors"].samples
+        return sum(sample.value for sample in samples if sample.labels["cause"] == cause)
+
+    causes = ("body", "columns", "media_type", "accept")
+    before = {cause: refused(cause) for cause in causes}
+    for number in range(3):
+        hostile(server, number)
+    limit = time.monotonic() + 10  # the workers write their counts once a second
+    while refused("columns") - before["columns"] < 3 and time.monotonic() < limit:
+        time.sleep(0.1)
+    known = series()
+    for number in range(3, 20):
+        hostile(server, number)
+    while refused("accept") - before["accept"] < 20 and time.monotonic() < limit + 10:
+        time.sleep(0.1)
+    assert all(refused(cause) - before[cause] >= 17 for cause in causes)
+    assert {name for name in series() - known if "status" not in str(name)} == set()
+    for metric in scraped(server).values():
+        for label, bound in monitor.LABELS.items():
+            samples = [sample for sample in metric.samples if label in sample.labels]
+            values = {sample.labels[label] for sample in samples}
+            assert len(values) <= bound.most
+            assert not any(re.match(r"[xm]\d", value) for value in values)

@@ -27,9 +27,18 @@ from typing import Any, NamedTuple
 import orjson
 from werkzeug.exceptions import HTTPException
 
-from runtime.formats.errors import LONGEST_MESSAGE, FormatError, echo, printable
+from runtime.formats.errors import (
+    LONGEST_MESSAGE,
+    AcceptError,
+    ColumnsError,
+    FormatError,
+    MediaTypeError,
+    echo,
+    printable,
+)
 
 FIELDS = ("row", "column", "expected", "found", "content_type")
+HTTP, DEFECT = "http", "defect"  # causes of what is no FormatError
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +89,22 @@ class OutOfMemoryError(ServingError):
     status = 507
 
 
+# What metrics call each error: as few words as are worth an alarm of their own.
+NAMES: dict[type[FormatError], str] = {
+    ColumnsError: "columns",
+    AcceptError: "accept",
+    MediaTypeError: "media_type",
+    BadModelError: "bad_model",
+    UnknownModelError: "unknown_model",
+    LoadedModelError: "loaded_model",
+    BodyTooLargeError: "too_large",
+    NoModelError: "no_model",
+    OutOfMemoryError: "out_of_memory",
+    FormatError: "body",  # DecodeError, and what an owner derives from either
+}
+CAUSES = (*NAMES.values(), HTTP, DEFECT)
+
+
 class Response(NamedTuple):
     """An HTTP response: status, body, its media type, further headers."""
 
@@ -96,6 +121,13 @@ def status_of(error: Exception) -> int:
     if isinstance(error, HTTPException):
         return error.code or 500
     return 500
+
+
+def cause_of(error: Exception) -> str:
+    """Return what metrics call an exception: one of CAUSES, whatever its message says."""
+    if isinstance(error, FormatError):
+        return next(NAMES[kind] for kind in type(error).__mro__ if kind in NAMES)
+    return HTTP if isinstance(error, HTTPException) else DEFECT
 
 
 def from_exception(error: Exception, request_id: str = "") -> Response:

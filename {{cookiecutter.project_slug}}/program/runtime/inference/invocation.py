@@ -39,7 +39,7 @@ from runtime.formats.errors import (
 from runtime.formats.media import parse_media_type
 from runtime.inference import outputs, spread
 from runtime.inference.body import read_body
-from runtime.inference.errors import Response, status_of
+from runtime.inference.errors import Response, cause_of, status_of
 from runtime.inference.models import Model, OwnModel, Predictions
 from settings import OUTPUT_KEYS, SettingError, Settings
 
@@ -75,11 +75,12 @@ class Trace:
     predict: float = 0.0
     encode: float = 0.0
     engine: str = ""
+    cause: str = ""  # of an error: one of errors.CAUSES
     message: str = ""
 
     def fail(self, error: Exception) -> None:
         """Note how the request failed."""
-        self.status = status_of(error)
+        self.status, self.cause = status_of(error), cause_of(error)
         self.message = printable(str(error), LONGEST_MESSAGE)
 
 

@@ -5,12 +5,16 @@ Every worker counts in its own files of the folder PROMETHEUS_MULTIPROC_DIR; who
 Writing those files for every request would cost as much as predicting a row, so a worker adds
 counts up in memory first and writes them once a second, with its heartbeat. The counts of workers
 that exited are kept together in the files of process 0, which is none.
+
+No label takes its value from a request: LABELS has the values that each may have, so that the
+number of time series is bounded whatever clients send.
 """
 
 from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import threading
 import time
@@ -18,8 +22,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from prometheus_client import (
@@ -35,13 +40,32 @@ from prometheus_client import (
 )
 
 from runtime.formats.errors import printable
-from runtime.inference.errors import Response
+from runtime.inference.errors import CAUSES, Response
 from runtime.inference.invocation import Trace
 from runtime.inference.models import Model, OwnModel
 from settings import PROJECT, Settings
 
 STEPS = ("decode", "predict", "encode")
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30)
+STATUSES = frozenset(HTTPStatus)  # a program's output_fn may return any number
+OTHER = "other"
+
+
+class Label(NamedTuple):
+    """What a label of the metrics may be: the values in words, and how many there are at most."""
+
+    values: str
+    most: int
+
+
+LABELS = {
+    "status": Label(f"statuses that HTTP defines; `{OTHER}`", 64),
+    "cause": Label(", ".join(f"`{cause}`" for cause in CAUSES), len(CAUSES)),
+    "engine": Label("`onedal`, `xgboost`, both joined by `+`; `program`; empty: no model", 10),
+    "step": Label(", ".join(f"`{step}`" for step in STEPS), len(STEPS)),
+    "result": Label("`checked`, `different`", 2),
+    "le": Label("bounds of the buckets", len(BUCKETS) + 1),
+}
 
 
 class Latency(Histogram):
@@ -57,27 +81,67 @@ class Latency(Histogram):
 
 LATENCY = Latency("request_seconds", "Time of answered requests in a worker", buckets=BUCKETS)
 REQUESTS = Counter("requests", "Answered requests by status", ["status"])
+ERRORS = Counter("errors", "Requests answered with an error, by cause", ["cause"])
 ROWS = Counter("rows", "Predicted rows by engine", ["engine"])
-SECONDS = Counter("step_seconds", "Time spent in each step of requests", ["step"])
+SECONDS = Latency("step_seconds", "Time of each step of a request", ["step"], buckets=BUCKETS)
 UNSEEN = Counter("unseen_categories", "Cells whose value is no category of the model")
 MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
 SHADOW = Counter("shadow_requests", "Shadow-checked requests by result", ["result"])
 ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
+METRICS = (LATENCY, REQUESTS, ERRORS, ROWS, SECONDS, UNSEEN, MODELS, SHADOW, ENGINE)
 
 log = logging.getLogger(__name__)
 
 
+class Family(NamedTuple):
+    """A metric as README describes it; a histogram's series are its buckets, sum and count."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    most: int
+    help: str
+
+
+def families() -> list[Family]:
+    """Return all metrics of /metrics, with the most series that each can have."""
+    found = []
+    for metric in METRICS:
+        (described,) = metric.describe()
+        labels = tuple(metric._labelnames)
+        most = math.prod(LABELS[label].most for label in labels)
+        if described.type == "histogram":
+            most *= LABELS["le"].most + 2
+        name = described.name + ("_total" if described.type == "counter" else "")
+        found.append(Family(name, described.type, labels, most, described.documentation))
+    return found
+
+
+class Times:
+    """Durations since the last flush, by bucket, and their sum."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts, self.total = [0] * (len(BUCKETS) + 1), 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+
 @dataclass(slots=True)
 class Pending:
-    """What requests of one status and one engine came to since the last flush."""
+    """What requests of one status, cause and engine came to since the last flush."""
 
     requests: int = 0
     rows: int = 0
     unseen: int = 0
-    decode: float = 0.0
-    predict: float = 0.0
-    encode: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    decode: Times = field(default_factory=Times)
+    predict: Times = field(default_factory=Times)
+    encode: Times = field(default_factory=Times)
+    whole: Times = field(default_factory=Times)
 
 
 class Monitor:
@@ -86,12 +150,13 @@ class Monitor:
     def __init__(self, settings: Settings) -> None:
         self.style = settings.access_log
         self.lock = threading.Lock()
-        self.pending: dict[tuple[int, str], Pending] = {}
+        self.pending: dict[tuple[int, str, str], Pending] = {}
         self.shadowed = {"checked": 0, "different": 0}  # as far as they are written
 
     def record(self, trace: Trace, environ: Mapping[str, Any]) -> None:
         """Count one answered request, and print its line when asked to."""
-        key = trace.status, trace.engine
+        key = trace.status, trace.cause, trace.engine
+        decode, predict, encode = trace.decode, trace.predict, trace.encode
         with self.lock:
             pending = self.pending.get(key)
             if pending is None:
@@ -99,11 +164,13 @@ class Monitor:
             pending.requests += 1
             pending.rows += trace.rows
             pending.unseen += trace.unseen
-            pending.decode += trace.decode
-            pending.predict += trace.predict
-            pending.encode += trace.encode
-            seconds = trace.decode + trace.predict + trace.encode
-            pending.buckets[bisect_left(BUCKETS, seconds)] += 1
+            if decode:  # 0: the request failed before the end of this step
+                pending.decode.add(decode)
+            if predict:
+                pending.predict.add(predict)
+            if encode:
+                pending.encode.add(encode)
+            pending.whole.add(decode + predict + encode)
         if self.style == "on":
             self._print(self._line(trace, environ))
         elif self.style == "emf":
@@ -113,15 +180,19 @@ class Monitor:
         """Write the counts of the last second to this worker's files."""
         with self.lock:
             pending, self.pending = self.pending, {}
-        for (status, engine), found in pending.items():
-            REQUESTS.labels(str(status)).inc(found.requests)
+        for (status, cause, engine), found in pending.items():
+            known = str(status) if status in STATUSES else OTHER
+            REQUESTS.labels(known).inc(found.requests)
+            if cause:
+                ERRORS.labels(cause).inc(found.requests)
             if found.rows:
                 ROWS.labels(engine).inc(found.rows)
             if found.unseen:
                 UNSEEN.inc(found.unseen)
             for step in STEPS:
-                SECONDS.labels(step).inc(getattr(found, step))
-            LATENCY.add(found.buckets, found.decode + found.predict + found.encode)
+                times: Times = getattr(found, step)
+                SECONDS.labels(step).add(times.counts, times.total)
+            LATENCY.add(found.whole.counts, found.whole.total)
 
     def observe(self, models: int, model: Model | OwnModel | None) -> None:
         """Record how many models this worker answers for, and how its only one does."""

@@ -91,9 +91,14 @@ class WebApplication(Flask):
                 headers = [("Content-Length", str(len(response.body))), *response.headers]
                 if response.content_type:
                     headers.append(("Content-Type", response.content_type))
-                start_response(STATUS_LINES[response.status], headers)
+                start_response(status_line(response.status), headers)
                 return [response.body]
         return super().wsgi_app(environ, start_response)
+
+
+def status_line(status: int) -> str:
+    """Return status and reason; a program's output_fn may return a status that has none."""
+    return STATUS_LINES.get(status) or f"{status} UNKNOWN"  # as Werkzeug has it
 
 
 def invoked_model(path: str) -> str | None:
