@@ -50,6 +50,7 @@ def logged(outcome: Any, word: str) -> list[str]:
     return [line for line in outcome.log.splitlines() if word in line]
 
 
+@pytest.mark.filterwarnings("default")  # pytest.ini hushes what this is about
 @pytest.mark.parametrize("booster", ["gblinear", "dart"])
 def test_a_deprecated_booster_trains_and_the_log_says_so_in_one_line(
     tmp_path: Path, booster: str
