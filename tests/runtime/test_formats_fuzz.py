@@ -5,12 +5,15 @@ FORMAT_EXAMPLES sets how many mutated bodies each media type sees (default 100).
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from decoding import NAMED
@@ -148,3 +151,84 @@ def test_mutated_strings_are_codes_missing_or_refused(
         if column or not codes:  # else a number is a code, whatever it is
             assert set(found[~np.isnan(found)]) <= set(range(len(values)))
     assert sum(unseen.count for unseen in rows.unseen) <= np.isnan(rows.values).sum()
+
+
+CELLS = {
+    "strings": st.none() | st.sampled_from(VALUES[0]) | st.text(max_size=5),
+    "integers": st.none() | st.integers(-(2**63), 2**63 - 1),
+    "numbers": st.none() | st.floats() | st.sampled_from([1912.0, 7.0, 0.0, 2.0**24]),
+    "others": st.none() | st.booleans() | st.binary(max_size=3) | st.lists(st.integers(0, 2)),
+}
+
+
+def written(columns: dict[str, list[Any]], dictionaries: set[str]) -> bytes | None:
+    """Return Parquet of the columns; None where Arrow has no type for the cells of one."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    try:
+        arrays = {name: arrow.array(cells) for name, cells in columns.items()}
+    except (arrow.ArrowInvalid, arrow.ArrowTypeError, UnicodeEncodeError):
+        return None
+    for name in dictionaries:
+        if not (arrow.types.is_nested(arrays[name].type) or arrow.types.is_null(arrays[name].type)):
+            arrays[name] = arrays[name].dictionary_encode()
+    stream = io.BytesIO()
+    parquet.write_table(arrow.table(arrays), stream)
+    return stream.getvalue()
+
+
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+
+
+def code_of(cell: Any, values: tuple[Any, ...], codes: bool) -> float | None:
+    """Return what a cell of a request must become; None where that cannot be."""
+    if cell is None or cell == "" or cell != cell:
+        return np.nan
+    if type(cell) not in {str, int, float}:
+        return None
+    if cell in values:
+        return float(values.index(cell))
+    words = type(values[0]) is str
+    if type(cell) is str and (not NUMBER.fullmatch(cell) or (words and not codes)):
+        return np.nan
+    if not words:
+        return float(values.index(float(cell))) if float(cell) in values else np.nan
+    code = np.float32(cell) if codes else np.inf
+    return None if np.isinf(code) else float(code)
+
+
+@pytest.mark.filterwarnings("error")
+@settings(
+    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "100")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(
+    data=st.data(),
+    rows=st.integers(1, 4),
+    codes=st.booleans(),
+    packed=st.sets(st.sampled_from("ac")),
+)
+def test_cells_of_parquet_are_codes_missing_or_refused(
+    data: st.DataObject, rows: int, codes: bool, packed: set[str]
+) -> None:
+    columns: dict[str, list[Any]] = {"c": [], "b": [0.5] * rows, "a": []}
+    for name in "ac":
+        cells = CELLS[data.draw(st.sampled_from([*CELLS]))]
+        columns[name] = data.draw(st.lists(cells, min_size=rows, max_size=rows))
+    body = written(columns, packed)
+    assume(body is not None)
+    schema = Schema(3, NAMES, categories=Categories(VALUES, NAMES, takes_codes=codes))
+    with np.errstate(over="ignore"):
+        expected = {
+            column: [code_of(cell, values, codes) for cell in columns[NAMES[column]]]
+            for column, values in VALUES.items()
+        }
+    if any(None in cells for cells in expected.values()):
+        with pytest.raises(FormatError):
+            formats.decode(body or b"", "application/x-parquet", schema, "csv")
+        return
+    found = formats.decode(body or b"", "application/x-parquet", schema, "csv").values
+    for column, cells in expected.items():
+        np.testing.assert_array_equal(found[:, column], np.array(cells, np.float32))

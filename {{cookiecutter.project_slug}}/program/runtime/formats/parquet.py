@@ -227,11 +227,18 @@ def column_of(batch: Any, name: str) -> numbers.Doubles:
 
 
 def codes_of(column: Any, encode: Encode, name: str) -> Floats:
-    """Return a column's cells as `encode` has them, float32 [rows]."""
-    if importlib.import_module("pyarrow.types").is_dictionary(column.type):
+    """Return a column's cells as `encode` has them, float32 [rows].
+
+    NaN is missing: a column without any string is one of numbers to what wrote the file.
+    """
+    types = importlib.import_module("pyarrow.types")
+    if types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    cells = column.to_pylist()
+    if types.is_floating(column.type):
+        cells = [None if cell != cell else cell for cell in cells]
     try:
-        return encode(column.to_pylist())
+        return encode(cells)
     except DecodeError as error:
         error.column = name
         raise
