@@ -278,4 +278,4 @@ def test_the_outputs_describe_the_model(tmp_path: Path) -> None:
     valid, other = numbers(200, 1)
     truth = labels_for("binary:logistic", other) > 0.5
     right = int(((booster.inplace_predict(valid) > 0.5) & truth).sum())
-    assert f">{right}</td>" in page
+    assert f">{right}<small>" in page

@@ -41,7 +41,7 @@ def run(context: results.Context, tables: dict[str, Table], nthread: int) -> Non
         trained = fit(chosen, {"train": inside, "validation": outside}, nthread)
         results.save_model(context, trained.booster, f"-{number}")
         scores.append(trained.scores)
-        for row, prediction in zip(held, trained.booster.predict(outside), strict=True):
+        for row, prediction in zip(held, trained.predictions, strict=True):
             out_of_fold[row].append(prediction)
     mean = {key: float(np.mean([fold[key] for fold in scores])) for key in scores[0]}
     print(line(chosen["num_round"], mean), flush=True)

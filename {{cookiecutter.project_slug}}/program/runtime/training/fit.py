@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xgboost
+from numpy.typing import NDArray
 from xgboost import collective
 
 import custom
@@ -16,6 +17,7 @@ from runtime.training.checkpoints import Checkpoints, History
 from runtime.training.metric_table import computed_here, maximised
 from runtime.training.parameters import Hyperparameters
 
+Array = NDArray[Any]
 Callback = xgboost.callback.TrainingCallback
 Matrices = dict[str, xgboost.DMatrix]  # "train" first, then "validation"
 SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
@@ -28,6 +30,7 @@ class Fit:
     booster: xgboost.Booster
     history: History
     best: int  # the round that the model ends with
+    predictions: Array  # float32 [n] or [n, k], of the last data set
     stopped: bool = False  # by a request from outside
 
     @property
@@ -97,8 +100,10 @@ def fit(
             break
     for callback in callbacks:
         booster = callback.after_training(booster)
+    booster, best = _finished(booster, history, bool(patience))
+    predictions = booster.predict(list(matrices.values())[-1])  # XGBoost has kept their margins
     booster.reset()  # gradients and positions of all rows: what follows needs their memory
-    return _finished(booster, history, bool(patience), stopped)
+    return Fit(booster, history, best, predictions, stopped)
 
 
 def ask(
@@ -127,15 +132,19 @@ def _restored(checkpoints: Checkpoints) -> tuple[bytearray | None, History]:
     return (bytearray(model), history) if model else (None, [])
 
 
-def _finished(booster: xgboost.Booster, history: History, early: bool, stopped: bool) -> Fit:
+def _finished(
+    booster: xgboost.Booster, history: History, early: bool
+) -> tuple[xgboost.Booster, int]:
+    """Return the booster, cut to its best round if training may stop early, and its last round."""
     if not early or not history:
-        return Fit(booster, history, len(history) - 1, stopped)
+        return booster, len(history) - 1
     best = best_round(history)
     if best + 1 < len(history):
-        booster = booster[: best + 1]
+        whole, booster = booster, booster[: best + 1]
+        whole.reset()
     score = list(history[best].values())[-1]
     booster.set_attr(best_iteration=str(best), best_score=str(score))
-    return Fit(booster, history, best, stopped)
+    return booster, best
 
 
 def _forget_draws(booster: xgboost.Booster, chosen: Hyperparameters) -> None:

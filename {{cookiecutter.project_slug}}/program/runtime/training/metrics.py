@@ -57,13 +57,13 @@ def confusion(labels: Array, predictions: Array, objective: str, count: int, sho
     return np.reshape(cells, (size, size))
 
 
-def _counts(labels: Array, predictions: Array, objective: str, count: int) -> Array:
+def counts(labels: Array, predictions: Array, objective: str, count: int) -> Array:
     """Return int64 [3, count]: the rows of each class, those predicted as it, and those of both."""
-    counts = np.zeros((3, count), np.int64)
+    sums = np.zeros((3, count), np.int64)
     for truth, predicted in _both(labels, predictions, objective, count):
-        for row, found in zip(counts, (truth, predicted, truth[truth == predicted]), strict=True):
+        for row, found in zip(sums, (truth, predicted, truth[truth == predicted]), strict=True):
             row += np.bincount(found, minlength=count)
-    return counts
+    return sums
 
 
 def _sums(labels: Array, predictions: Array) -> Array:
@@ -76,14 +76,21 @@ def _sums(labels: Array, predictions: Array) -> Array:
     return sums
 
 
-def _of_classes(counts: Array) -> dict[str, float]:
-    """Return the metrics of classes from `_counts`; 0 where scikit-learn divides by zero."""
-    true, predicted, right = counts.astype(np.float64)
+def by_class(sums: Array) -> tuple[Array, Array, Array]:
+    """Return precision, recall and F1 of each class from `counts`, float64 [count]; 0 where
+    scikit-learn divides by zero."""
+    true, predicted, right = sums.astype(np.float64)
 
     def share(of: Array) -> Array:
         return np.asarray(np.divide(right, of, out=np.zeros_like(right), where=of > 0))
 
-    precision, recall, f1 = share(predicted), share(true), 2 * share(true + predicted)
+    return share(predicted), share(true), 2 * share(true + predicted)
+
+
+def _of_classes(sums: Array) -> dict[str, float]:
+    """Return the metrics of classes from `counts`."""
+    true, predicted, right = sums.astype(np.float64)
+    precision, recall, f1 = by_class(sums)
     met = true + predicted > 0  # classes that are in neither do not count
     accuracy = float(right.sum() / true.sum())
     return {
@@ -131,5 +138,5 @@ def evaluate(
     if {"mse", "r2"} & set(names):
         scores |= _of_numbers(total(_sums(labels, predictions)))
     if set(names) - set(scores):
-        scores |= _of_classes(total(_counts(labels, predictions, objective, count)))
+        scores |= _of_classes(total(counts(labels, predictions, objective, count)))
     return {name: scores[name] for name in names}

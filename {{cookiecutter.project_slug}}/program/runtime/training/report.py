@@ -2,102 +2,156 @@
 
 from __future__ import annotations
 
-from html import escape
-from string import Template
-from typing import Any
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.training import metrics
-from runtime.training.fit import Fit
-from runtime.training.svg import bars, histogram, lines, scatter
+from runtime.training import charts, evaluation
+from runtime.training.charts import Chart, Series
+from runtime.training.fit import Fit, Matrices
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 Array = NDArray[Any]
-SHOWN = 20  # features, and classes of the confusion matrix
-POINTS = 600
-TITLES = {"parity": "Largest difference from XGBoost", "speed": "Speed, microseconds a call"}
-
-PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1000px;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
-table { border-collapse: collapse; margin: .6rem 0; }
-th, td { border-bottom: 1px solid #dde3ea; padding: .25rem .8rem .25rem 0; text-align: left;
-  vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; padding-left: .6rem; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.2rem; }
-figure { margin: 0; } figcaption { font-weight: 600; } svg { max-width: 100%; height: auto; }
-p.note { color: #5a6877; }
-</style></head><body>
-<h1>$title</h1>
-<p>$summary</p>
-$sections
-</body></html>
-""")
+FEATURES = 20
+TITLES = {
+    "parity": "Largest difference from XGBoost",
+    "speed": "Speed, microseconds per call",
+    "times": "Times that chose the engine, microseconds per call",
+}
 
 
-def render(
-    trained: Fit,
-    channel: str,
-    labels: Array,
-    predictions: Array,
-    facts: dict[str, Any],
-    parity: dict[str, Any],
-) -> str:
-    """Return the page. `labels` [n] and `predictions` [n] or [n, k] are of data set `channel`.
+@dataclass(frozen=True)
+class Facts:
+    """What the page says of the job besides its fit."""
 
-    `facts` has project, objective, num_classes, label_names, names (of the model's columns) and
-    hyperparameters; `parity` is what parity.json holds.
+    project: str
+    objective: str
+    class_names: list[str]  # empty where the model predicts a number
+    names: Sequence[str] | None  # of the model's columns
+    hyperparameters: dict[str, Any]
+    parity: dict[str, Any]  # what parity.json holds
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under a head, which may be empty."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    title: str = ""
+
+    @property
+    def cells(self) -> list[tuple[tuple[str, bool], ...]]:
+        """The rows as (text, whether it is a number), with the decimals of a column aligned."""
+        columns = [_column(values) for values in zip(*self.rows, strict=True)]
+        return list(zip(*columns, strict=True))
+
+
+def _column(values: tuple[Any, ...]) -> list[tuple[str, bool]]:
+    numbers = [abs(value) for value in values if _is_float(value) and np.isfinite(value)]
+    digits = len(str(int(max(numbers, default=0.0)))) - 1
+    return [(_text(value, max(0, 4 - digits)), _is_number(value)) for value in values]
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float | np.floating)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_float(value) or (isinstance(value, int | np.integer) and not isinstance(value, bool))
+
+
+def _text(value: Any, decimals: int = 4) -> str:
+    """Return the text of a cell; a number that the decimals would hide has an exponent."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    if _is_float(value):
+        if 0 < abs(value) < 10.0**-decimals or abs(value) >= 1e9:
+            return f"{value:.3g}"
+        return f"{value:,.{decimals}f}" if value else "0"
+    return f"{value:,}" if _is_number(value) else str(value)
+
+
+@functools.cache
+def template() -> Template:
+    """Return the page's template. Jinja is imported late: most of what imports this draws no page.
+
+    Its tags have square brackets, because curly ones are those of the template of the project.
     """
-    sections = {
-        "Metrics": _scores(trained),
-        "Learning curves": _curves(trained),
-        f"Predictions on {channel}": _fit_of(labels, predictions, facts),
-        "Feature importance": _importance(trained, facts["names"]),
-        "Serving: parity and speed": _parity(parity),
-        "Hyperparameters": _table(list(facts["hyperparameters"].items())),
-    }
-    body = "".join(f"<h2>{escape(name)}</h2>\n{html}\n" for name, html in sections.items() if html)
-    summary = (
-        f"{facts['objective']}, {len(trained.history)} rounds, model of round {trained.best}; "
-        f"served by {parity.get('engine', 'xgboost')}."
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        block_start_string="[%",
+        block_end_string="%]",
+        variable_start_string="[[",
+        variable_end_string="]]",
+        comment_start_string="[#",
+        comment_end_string="#]",
     )
-    title = escape(f"Training report: {facts['project']}")
-    return PAGE.substitute(title=title, summary=escape(summary), sections=body)
+    return environment.get_template("report.html.jinja")
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f'<td class="n">{value:.6g}</td>'
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return f'<td class="n">{value}</td>'
-    return f"<td>{escape(str(value))}</td>"
+def render(trained: Fit, matrices: Matrices, facts: Facts) -> str:
+    """Return the page about a model and its predictions on the last of `matrices`."""
+    channel, matrix = list(matrices.items())[-1]
+    labels, weights = matrix.get_label(), matrix.get_weight()
+    found = None
+    page = evaluation.Evaluation()
+    if labels.size:
+        found = evaluation.Predictions.of(labels, trained.predictions, weights)
+        page = evaluation.evaluate(found, facts.objective, facts.class_names)
+    return template().render(
+        facts=facts,
+        trained=trained,
+        channel=channel,
+        found=found,
+        page=page,
+        scores=Table((), list(page.scores.items())),
+        classes=Table(page.head, page.classes, "By class"),
+        data=_data(matrices, facts.class_names),
+        metrics=_metrics(trained),
+        learning=_learning(trained),
+        importance=_importance(trained, facts.names),
+        parity=_parity(facts.parity),
+        hyperparameters=Table((), [(key, _text(it)) for key, it in facts.hyperparameters.items()]),
+        area=charts,
+    )
 
 
-def _table(rows: list[tuple[Any, ...]], head: tuple[str, ...] = ()) -> str:
-    top = "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + "</tr>" if head else ""
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return f"<table>{top}{body}</table>" if rows else ""
-
-
-def _parity(parity: dict[str, Any]) -> str:
-    """Show the report of the engine's choice: single facts, then a table for each list."""
-    facts: list[tuple[Any, ...]] = []
-    tables = ""
-    for name, value in parity.items():
-        if isinstance(value, dict):
-            facts += [(f"{name}: {key}", entry) for key, entry in value.items()]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            rows = [tuple(entry.values()) for entry in value]
-            tables += f"<h3>{escape(TITLES.get(name, name))}</h3>" + _table(rows, tuple(value[0]))
-        elif value not in (None, []):
-            facts.append((name, ", ".join(map(str, value)) if isinstance(value, list) else value))
-    return _table(facts) + tables
+def _data(matrices: Matrices, class_names: list[str]) -> list[Table]:
+    """Return the sizes of the data sets, and the distributions of their labels."""
+    labels = {name: matrix.get_label() for name, matrix in matrices.items()}
+    size = [(name, matrix.num_row(), matrix.num_col()) for name, matrix in matrices.items()]
+    if not class_names:
+        head = ("data set", "rows", "columns", "mean label", "std", "minimum", "maximum")
+        spread = [
+            (float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)), y.min(), y.max())
+            if y.size
+            else ("",) * 4
+            for y in labels.values()
+        ]
+        return [Table(head, [(*a, *b) for a, b in zip(size, spread, strict=True)])]
+    shown = class_names[: evaluation.CLASSES]
+    columns: list[list[Any]] = [shown]
+    for y in labels.values():
+        known = y > 0.5 if len(class_names) == 2 else y
+        counts = np.bincount(known.astype(np.int64), minlength=len(class_names))[: len(shown)]
+        columns += [counts.tolist(), [f"{share:.1%}" for share in counts / max(y.size, 1)]]
+    heads = [part for name in labels for part in (f"{name}: rows", "share")]
+    table = Table(("class", *heads), list(zip(*columns, strict=True)))
+    return [Table(("data set", "rows", "columns"), size), table]
 
 
 def _by_metric(trained: Fit) -> dict[str, list[str]]:
@@ -109,70 +163,66 @@ def _by_metric(trained: Fit) -> dict[str, list[str]]:
     return names
 
 
-def _scores(trained: Fit) -> str:
+def _metrics(trained: Fit) -> Table:
     found = _by_metric(trained)
     channels = list(dict.fromkeys(name for names in found.values() for name in names))
     rows = [
         (metric, *(trained.scores.get(f"{name}-{metric}", "") for name in channels))
         for metric in found
     ]
-    return _table(rows, ("metric", *channels))
+    return Table(("metric", *channels), rows)
 
 
-def _curves(trained: Fit) -> str:
-    charts = []
+def _learning(trained: Fit) -> list[Chart]:
+    """Return a chart of each metric by round, with the model's round marked."""
+    drawn = []
+    rounds = np.arange(len(trained.history))
+    mark = (float(trained.best), f"model: round {trained.best}")
     for metric, channels in _by_metric(trained).items():
-        series = {
-            name: np.array([scores[f"{name}-{metric}"] for scores in trained.history])
+        series = [
+            Series(name, rounds, np.array([each[f"{name}-{metric}"] for each in trained.history]))
             for name in channels
-        }
-        charts.append(lines(metric, series, trained.best))
-    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
-
-
-def _fit_of(labels: Array, predictions: Array, facts: dict[str, Any]) -> str:
-    """Show a confusion matrix for classes, residuals for a number, nothing for ranks."""
-    objective, count = facts["objective"], facts["num_classes"]
-    if not labels.size or objective.startswith(("rank:", "survival:")):
-        return ""
-    if count > 1:
-        table = metrics.confusion(labels, predictions, objective, count, SHOWN)
-        names = facts["label_names"] or [str(number) for number in range(count)]
-        return _confusion(table, list(names)[:SHOWN], count)
-    if predictions.ndim == 2:  # several quantiles: the middle one
-        predictions = predictions[:, predictions.shape[1] // 2]
-    picked = np.linspace(0, labels.size - 1, min(POINTS, labels.size)).astype(int)
-    return (
-        '<div class="charts">'
-        + scatter("predicted against true", labels[picked], predictions[picked])
-        + histogram("residual: true minus predicted", labels - predictions)
-        + "</div>"
-    )
-
-
-def _confusion(table: Array, names: list[str], count: int) -> str:
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = ""
-    for name, numbers, parts in zip(names, table, share, strict=True):
-        cells = "".join(
-            f'<td class="n" style="background:rgba(47,111,183,{part * 0.6:.2f})">{number}</td>'
-            for number, part in zip(numbers, parts, strict=True)
+        ]
+        ends = (0.0, float(max(len(rounds) - 1, 1)))
+        drawn.append(
+            charts.chart(metric, ("round", metric), series, ends, None, mark, (True, False))
         )
-        rows += f"<tr><th>{escape(name)}</th>{cells}</tr>"
-    more = f" The first {SHOWN} of {count} classes are shown." if count > SHOWN else ""
-    note = f'<p class="note">True classes down, predicted classes across.{more}</p>'
-    return f"{note}<table><tr><th></th>{head}</tr>{rows}</table>"
+    return [each for each in drawn if each]
 
 
-def _importance(trained: Fit, names: list[str] | None) -> str:
-    """Show the total gain of each feature (of a linear model: its weight)."""
+def _importance(trained: Fit, names: Sequence[str] | None) -> Table:
+    """Return the features with the largest total gain (of a linear model: weight)."""
     linear = "gblinear" in trained.booster.save_config()
     kind = "weight" if linear else "total_gain"
     scores = trained.booster.get_score(importance_type=kind)
     flat = {key: float(np.abs(np.asarray(value)).max()) for key, value in scores.items()}
-    top = sorted(flat.items(), key=lambda entry: -entry[1])[:SHOWN]
-    if names:  # the booster itself has no names when XGBoost refuses one of them
-        positions = {f"f{number}": name for number, name in enumerate(names)}
-        top = [(positions.get(key, key), value) for key, value in top]
-    return bars("absolute weight" if linear else "total gain", top)
+    splits = {} if linear else trained.booster.get_score(importance_type="weight")
+    total = sum(flat.values()) or 1.0
+    # The booster itself has no names when XGBoost refuses one of them.
+    positions = {f"f{number}": name for number, name in enumerate(names or ())}
+    rows = [
+        (
+            positions.get(key, key),
+            value,
+            *((int(np.max(splits[key])),) if splits else ()),
+            value / total,
+        )
+        for key, value in sorted(flat.items(), key=lambda entry: -entry[1])[:FEATURES]
+    ]
+    columns = ("absolute weight",) if linear else ("total gain", "splits")
+    return Table(("feature", *columns, "share"), rows, f"{len(flat):,} features are used.")
+
+
+def _parity(parity: dict[str, Any]) -> list[Table]:
+    """Return the report of the engine's choice: single facts, then a table for each list."""
+    facts: list[tuple[Any, ...]] = []
+    tables = []
+    for name, value in parity.items():
+        if isinstance(value, dict):
+            facts += [(f"{name}: {key}", _text(entry)) for key, entry in value.items()]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            rows = [tuple(entry.values()) for entry in value]
+            tables.append(Table(tuple(value[0]), rows, TITLES.get(name, name)))
+        elif value not in (None, []):
+            facts.append((name, _text(value)))
+    return [Table((), facts), *tables] if facts else tables

@@ -8,6 +8,7 @@ import math
 import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,6 +177,8 @@ def write(context: Context, trained: Fit, matrices: Matrices) -> None:
     save_manifest(context, None, trained.scores)
     log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
     parity: dict[str, Any] = {}
+    with best_effort("the template of the report"):  # 40 ms, while another process compares
+        threading.Thread(target=report.template).start()
     with best_effort("the comparison of the engines"):
         np.save(folder / artifact.PROBE_FILE, context.probe)
         parity = measure_parity(context)
@@ -203,16 +206,15 @@ def write_report(
     context: Context, trained: Fit, matrices: Matrices, parity: dict[str, Any]
 ) -> None:
     """Write the page about the model, with its predictions on the last data set."""
-    name, matrix = list(matrices.items())[-1]
-    facts = {
-        "project": PROJECT,
-        "objective": context.chosen.objective,
-        "num_classes": context.num_classes,
-        "label_names": context.label_names,
-        "names": matrices["train"].feature_names or context.names,
-        "hyperparameters": context.chosen.given,
-    }
-    predictions = trained.booster.predict(matrix)
-    page = report.render(trained, name, matrix.get_label(), predictions, facts, parity)
+    count = context.num_classes
+    facts = report.Facts(
+        project=PROJECT,
+        objective=context.chosen.objective,
+        class_names=list(context.label_names or map(str, range(count))) if count > 1 else [],
+        names=matrices["train"].feature_names or context.names,
+        hyperparameters=context.chosen.given,
+        parity=parity,
+    )
+    page = report.render(trained, matrices, facts)
     context.paths.output_data.mkdir(parents=True, exist_ok=True)
     (context.paths.output_data / "report.html").write_text(page, encoding="utf-8")
