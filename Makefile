@@ -14,14 +14,15 @@ PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
 # takes seven times the CPU seconds.
 export OMP_WAIT_POLICY := passive
 # What `make test` does with small numbers, at length.
-LONG := RANDOM_MODELS=1000 FORMAT_EXAMPLES=2000 FUZZ_REQUESTS=20000 HEALTH_SECONDS=60 KILLS=20 \
-    KILL_SECONDS=60 STOPS=20 DEATHS=200 FORKS=2000 SLOW_READERS=8
+LONG := RANDOM_MODELS=1000 CATEGORY_MODELS=500 CATEGORY_SEEDS=60 FORMAT_EXAMPLES=2000 \
+    FUZZ_REQUESTS=20000 HEALTH_SECONDS=60 KILLS=20 KILL_SECONDS=60 STOPS=20 DEATHS=200 \
+    FORKS=2000 SLOW_READERS=8
 # The other suites of servers look from outside: test-container runs them against the image.
 BEHIND_NGINX := test_server_*.py test_serving_life.py test_serving_spread.py test_acceleration_forks.py
 # What was recorded from the built-in, whose XGBoost is 3.2: that of Python 3.11.
 AS_BUILT_IN := test_differential.py test_framework_modules.py test_framework_serving.py
 LONG_FILES := test_acceleration_random.py test_acceleration_categories.py test_formats_fuzz.py \
-    test_formats_numbers.py test_serving_fuzz.py test_server_health.py \
+    test_formats_numbers.py test_serving_fuzz.py test_serving_strings.py test_server_health.py \
     test_training_checkpoints.py test_serving_life.py test_server_stopping.py \
     test_server_metrics.py test_server_slow_readers.py
 
