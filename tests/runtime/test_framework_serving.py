@@ -157,12 +157,16 @@ def test_an_input_fn_before_the_default_predict_fn_is_accelerated(serve: Serve) 
     np.testing.assert_allclose(margin, expected - 0.5 + 7, rtol=1e-5)
 
 
-def test_a_scikit_learn_classifier_answers_its_labels(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", ["multi:softprob", "multi:softmax"])
+def test_a_scikit_learn_classifier_answers_its_labels(
+    serve: Serve, tmp_path: Path, objective: str
+) -> None:
     pytest.importorskip("daal4py")
     generator = np.random.default_rng(3)
     rows = generator.normal(size=(300, 4)).round(2)
     labels = (rows[:, 0] > 0).astype(int) + (rows[:, 1] > 0)
-    classifier = xgboost.XGBClassifier(n_estimators=5, max_depth=3, n_jobs=1).fit(rows, labels)
+    options = {"n_estimators": 5, "max_depth": 3, "n_jobs": 1, "objective": objective}
+    classifier = xgboost.XGBClassifier(**options).fit(rows, labels)
     (tmp_path / "saved.json").write_bytes(classifier.get_booster().save_raw("json"))
     classifier.save_model(tmp_path / "saved.json")
     source = (

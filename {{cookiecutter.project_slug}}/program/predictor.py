@@ -20,7 +20,7 @@ from flask import Flask, request
 import settings as configuration
 from runtime import acceleration
 from runtime.formats.libsvm import index_rule
-from runtime.inference import invocation, loading, programs
+from runtime.inference import invocation, loading, mlmodel, programs, scoring
 from runtime.inference.errors import NoModelError, Response, StartError, UnknownModelError
 from runtime.inference.handlers import Program
 from runtime.inference.invocation import ServedModel
@@ -47,7 +47,7 @@ def load_model(folder: Path, settings: Settings) -> Model:
     started = time.monotonic()
     found = loading.read(folder, settings)
     converted = [convert(name, found, settings) for name in found.boosters]
-    model = Model(converted, found.manifest, settings, found.categories)
+    model = Model(converted, found.manifest, settings, found.categories, found.mlmodel)
     log.info("model loaded in %.2f s, engine %s", time.monotonic() - started, model.engine_name)
     log.info("libsvm requests: %s", index_rule(model.schema))
     return model
@@ -66,7 +66,7 @@ def convert(name: str, found: ModelFolder, settings: Settings) -> acceleration.C
             mode=settings.acceleration,
             missing=found.manifest.missing,
             probe_rows=found.probe_rows,
-            best_iteration=settings.best_iteration,
+            best_iteration=settings.best_iteration and not mlmodel.takes_all_rounds(found.mlmodel),
         )
     except acceleration.AccelerationError as error:  # of ACCELERATION=require
         raise StartError(f"{name}: {error}") from None
@@ -106,7 +106,11 @@ class ScoringService:
         """Load a model folder, and choose the steps of its requests: decode, predict, encode."""
         if self.program:
             return self.program.serve(folder, load_model)
-        return invocation.steps_of(load_model(folder, self.settings), self.settings)
+        model = load_model(folder, self.settings)
+        served = invocation.steps_of(model, self.settings)
+        if model.mlmodel is None:
+            return served
+        return scoring.steps_of(served, model, model.mlmodel, self.settings)
 
     def get_model(self, name: str | None = None) -> ServedModel:
         """Return the model, or the one called `name` of a multi-model endpoint.

@@ -51,6 +51,15 @@ def to_json(outputs: Outputs) -> bytes:
     return b'{"predictions":[' + objects(outputs, b",") + b"]}"
 
 
+def to_predictions(outputs: Outputs) -> bytes:
+    """`{"predictions":[…]}`, a number or an array per row, in the digits that MLflow writes: those
+    of a 64-bit float. Selected keys are the objects of `to_json`."""
+    if isinstance(outputs, dict):
+        return to_json(outputs)
+    values = outputs.astype(np.float64) if outputs.dtype == np.float32 else outputs
+    return b'{"predictions":' + dumps(values) + b"}"
+
+
 def to_json_lines(outputs: Outputs) -> bytes:
     """The objects of `to_json`, each on its line."""
     text = objects(outputs, b"\n")

@@ -35,6 +35,7 @@ from runtime.formats.table import MAX_CELLS
 from runtime.inference.errors import Response, StartError
 from runtime.inference.invocation import ServedModel, unchanged, unseen_categories
 from runtime.inference.models import Model, OwnModel
+from runtime.inference.outputs import estimator_classes
 from runtime.job.artifact import Manifest
 from runtime.job.failures import UserError
 from settings import Settings
@@ -109,7 +110,7 @@ class Program:
     def _accelerated(self, model: Model, found: Any) -> ServedModel:
         """Return a model of XGBoost with the default predict_fn, through its fastest engine."""
         log.info("the default predict_fn answers, through %s", model.engine_name)
-        finish = labels_of(found)
+        finish = labels_of(found, model)
         if self.input_fn is None:
             own_features = model.features if found is model else (lambda rows: rows.values)
             return ServedModel(
@@ -191,11 +192,11 @@ def accelerated(found: Any, settings: Settings) -> Model | None:
     return Model([choice], Manifest(index_base=0), replace(settings, short_rows="missing"))
 
 
-def labels_of(found: Any) -> Function:
+def labels_of(found: Any, model: Model) -> Function:
     """Return what turns scores into what the estimator's own predict returns."""
     if not hasattr(found, "n_classes_"):
         return unchanged
-    return lambda scores: scores.argmax(1) if scores.ndim > 1 else (scores > 0.5).astype(np.int64)
+    return partial(estimator_classes, objective=model.objective)
 
 
 def read_rows(model: Model, body: bytes, content_type: str | None) -> Rows:

@@ -15,7 +15,9 @@ import numpy as np
 import custom
 from runtime import acceleration, transformation
 from runtime.formats.categories import Categories
+from runtime.inference import mlmodel
 from runtime.inference.errors import StartError
+from runtime.inference.mlmodel import MLmodel
 from runtime.inference.models import Floats
 from runtime.job import artifact
 from runtime.job.failures import UserError
@@ -33,14 +35,15 @@ log = logging.getLogger(__name__)
 
 class ModelFolder(NamedTuple):
     """What a model folder holds: Boosters by the names of their files, what training says of them,
-    rows that it kept for the parity check, float32 [rows, features], and the categories of the
-    columns of requests."""
+    rows that it kept for the parity check, float32 [rows, features], the categories of the columns
+    of requests, and what MLflow says of it."""
 
     path: Path
     boosters: dict[str, Booster]
     manifest: artifact.Manifest
     probe_rows: Floats | None
     categories: Categories | None
+    mlmodel: MLmodel | None = None
 
 
 def candidates(path: Path) -> list[Path]:
@@ -61,7 +64,7 @@ def load_any(path: Path, settings: Settings) -> dict[str, Booster]:
     Notes beside a model, such as model_metrics.json, hold `model` in their names as well.
     """
     files = model_files(path)
-    others = [file for file in candidates(path) if file not in files]
+    others = [] if mlmodel.find(path) else [file for file in candidates(path) if file not in files]
     try:
         return load_boosters(files, settings)
     except acceleration.ForeignFileError as error:
@@ -74,9 +77,12 @@ def load_any(path: Path, settings: Settings) -> dict[str, Booster]:
 def model_files(path: Path) -> list[Path]:
     """Return the files of a folder that may be models, sorted by name.
 
-    The file that training writes is the only one, or those of its folds; without them, files with
-    `model` in the name come before others. Raises ModelFileError when there is none.
+    The file that an MLmodel names is the only one, or that which training writes, or those of its
+    folds; without them, files with `model` in the name come before others. Raises ModelFileError
+    when there is none.
     """
+    if folder := mlmodel.find(path):
+        return [mlmodel.read(folder).file]
     files = candidates(path)
     for chosen in (
         [entry for entry in files if entry.name == artifact.MODEL_FILE],
@@ -199,7 +205,7 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     Raises ModelFileError or UserError when the files are broken, StartError when they contradict
     the program, so that no other server of this image could do better.
     """
-    folder = path if path.is_dir() else path.parent
+    folder = mlmodel.find(path) or (path if path.is_dir() else path.parent)
     manifest = artifact.read_manifest(folder)
     if not transformation.is_version_of(manifest.features_version):
         raise StartError(
@@ -214,4 +220,6 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     first = next(iter(boosters.values()))
     check_columns(first, manifest)
     probes = probe_rows(folder / artifact.PROBE_FILE)
-    return ModelFolder(path, boosters, manifest, probes, categories_of(boosters, manifest))
+    described = mlmodel.read(folder) if mlmodel.find(path) else None
+    categories = categories_of(boosters, manifest)
+    return ModelFolder(path, boosters, manifest, probes, categories, described)

@@ -18,6 +18,7 @@ from runtime.formats import Rows
 from runtime.formats.categories import Categories
 from runtime.formats.table import MAX_CELLS, Schema
 from runtime.inference.errors import StartError
+from runtime.inference.mlmodel import MLmodel
 from runtime.job import artifact
 from settings import Settings
 
@@ -73,6 +74,7 @@ class Model:
         manifest: artifact.Manifest,
         settings: Settings,
         categories: Categories | None = None,
+        mlmodel: MLmodel | None = None,
     ) -> None:
         engines = [choice.engine for choice in choices]
         first = engines[0]
@@ -82,7 +84,7 @@ class Model:
                 f"the model files do not belong together: {sorted(shapes)}; "
                 "SAGEMAKER_INFERENCE_ENSEMBLE=false serves the first one only"
             )
-        self.engines, self.manifest = tuple(engines), manifest
+        self.engines, self.manifest, self.mlmodel = tuple(engines), manifest, mlmodel
         self.reports = tuple(choice.report for choice in choices)  # of what was compared
         self.objective, self.num_groups = first.objective, first.num_groups
         self.label_names = custom.LABEL_NAMES or manifest.label_names

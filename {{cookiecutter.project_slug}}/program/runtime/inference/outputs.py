@@ -62,6 +62,16 @@ def predicted_label(predictions: Predictions) -> Column | None:
     return classes
 
 
+def estimator_classes(scores: NDArray[Any], objective: str) -> NDArray[Any]:
+    """Return what XGBClassifier.predict makes of Booster.predict, [n] or [n, k]: int classes [n],
+    or float 0 and 1 [n, k] where it has several labels, or two probabilities."""
+    if objective == "multi:softmax":
+        return scores.astype(np.int32)
+    if scores.ndim > 1 and objective == "multi:softprob" and scores.shape[1] > 2:
+        return np.asarray(scores.argmax(axis=1))
+    return (scores > 0.5).astype(np.int64 if scores.ndim == 1 else np.float64)
+
+
 def labels(predictions: Predictions) -> Column | None:
     """All classes, on every row."""
     if not is_classifier(predictions):
