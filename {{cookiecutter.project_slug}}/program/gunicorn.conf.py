@@ -55,7 +55,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Write the last counts of a worker that exits in order."""
-    worker.wsgi.extensions["scoring"].monitor.flush()
+    worker.wsgi.extensions["scoring"].flush()
 
 
 def child_exit(server: Any, worker: Any) -> None:

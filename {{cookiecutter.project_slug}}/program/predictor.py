@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from flask import Flask, request
 import settings as configuration
 from runtime import acceleration
 from runtime.formats.libsvm import index_rule
-from runtime.inference import invocation, loading, mlmodel, programs, scoring
+from runtime.inference import drift, invocation, loading, mlmodel, programs, scoring
 from runtime.inference.errors import NoModelError, Response, StartError, UnknownModelError
 from runtime.inference.handlers import Program
 from runtime.inference.invocation import ServedModel
@@ -85,6 +86,7 @@ class ScoringService:
         self.monitor = Monitor(settings)
         self.model: ServedModel | None = None
         self.store: ModelStore | None = None
+        self.drift: drift.Drift | None = None
         self.failure = ""
         self.program: Program | None = None
         invocation.check(settings)
@@ -95,6 +97,9 @@ class ScoringService:
         try:
             self.program = programs.bring(settings, paths)
             self.model = self.load(paths.model)
+            self.drift = drift.watch(self.model.model, settings, run)
+            if self.drift:
+                self.model = replace(self.model, watch=self.drift.offer)
             if run:
                 loading.keep_reports(self.model.model.reports, run)
         except (acceleration.ModelFileError, UserError, OSError) as error:
@@ -151,7 +156,7 @@ class ScoringService:
 
     def test(self) -> str:
         """Return what is wrong with the model in this process, or the empty string."""
-        self.monitor.flush()
+        self.flush()
         if self.store:
             self.store.sweep()
             self.monitor.observe(len(self.store.registry.ready()), None)
@@ -173,8 +178,14 @@ class ScoringService:
 
     def metrics(self) -> Response:
         """Return the metrics of all workers; those of the others are at most a second old."""
+        self.flush()
+        return exposition(self.drift)
+
+    def flush(self) -> None:
+        """Write what was counted since the last time to where all workers write."""
         self.monitor.flush()
-        return exposition()
+        if self.drift:
+            self.drift.flush()
 
     def start_worker(self) -> None:
         """Prepare a process that was just forked: warm up, then begin its heartbeat."""

@@ -111,6 +111,13 @@ class Settings:
         number(0, 1),
         "share of requests that go through XGBoost as well, off the response path, to compare",
     )
+    drift: str = setting(
+        "DRIFT",
+        "auto",
+        one_of("auto", "off"),
+        "auto: training keeps histograms of features and scores in the manifest, and serving "
+        "compares requests with them (drift_* of /metrics); off: neither",
+    )
     port: int = setting(
         "SAGEMAKER_BIND_TO_PORT", "8080", integer(1, 65535), "port that the server listens on"
     )

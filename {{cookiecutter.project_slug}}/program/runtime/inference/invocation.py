@@ -60,6 +60,7 @@ class ServedModel:
     headers: tuple[tuple[str, str], ...]  # of every prediction
     count: Callable[[Any], int]  # the rows of what `decode` returned; none is answered with 204
     heed: Callable[[Sequence[Unseen]], None] | None = None  # what Rows hold that is no category
+    watch: Callable[[Any, Any], None] | None = None  # data and predictions of what was answered
 
 
 @dataclass(slots=True)
@@ -110,11 +111,14 @@ def answer(served: ServedModel, environ: Mapping[str, Any], limit: int, trace: T
     if served.heed and data.unseen:
         trace.unseen = sum(column.count for column in data.unseen)
         served.heed(data.unseen)
-    selected = served.select(served.predict(data))
+    predictions = served.predict(data)
+    selected = served.select(predictions)
     predicted = perf_counter()
     trace.predict = predicted - decoded
     written = served.encode(selected, environ.get("HTTP_ACCEPT"))
     trace.encode = perf_counter() - predicted
+    if served.watch:
+        served.watch(data, predictions)
     if isinstance(written, Response):
         return written
     text, media_type = written

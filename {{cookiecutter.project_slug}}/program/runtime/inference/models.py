@@ -240,6 +240,11 @@ class Predictions:
         return self._known["scores"]
 
     @property
+    def known_scores(self) -> Array | None:
+        """The scores if anything has asked for them."""
+        return self._known.get("scores")
+
+    @property
     def margins(self) -> Floats:
         """The untransformed sums of the trees, [n] or [n, groups]."""
         return self._mean("margins")

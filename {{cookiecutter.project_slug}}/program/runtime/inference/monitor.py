@@ -20,7 +20,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -40,6 +40,7 @@ from prometheus_client import (
 )
 
 from runtime.formats.errors import printable
+from runtime.inference.drift import GAUGES, Drift
 from runtime.inference.errors import CAUSES, Response
 from runtime.inference.invocation import Trace
 from runtime.inference.models import Model, OwnModel
@@ -64,6 +65,8 @@ LABELS = {
     "engine": Label("`onedal`, `xgboost`, both joined by `+`; `program`; empty: no model", 10),
     "step": Label(", ".join(f"`{step}`" for step in STEPS), len(STEPS)),
     "result": Label("`checked`, `different`", 2),
+    "feature": Label("names of the model's 50 most important features, or their numbers: `f0`", 50),
+    "output": Label("`score`; of several classes the first 10, by name or number", 10),
     "le": Label("bounds of the buckets", len(BUCKETS) + 1),
 }
 
@@ -114,6 +117,9 @@ def families() -> list[Family]:
             most *= LABELS["le"].most + 2
         name = described.name + ("_total" if described.type == "counter" else "")
         found.append(Family(name, described.type, labels, most, described.documentation))
+    for name, help, label in GAUGES:
+        most = LABELS[label].most if label else 1
+        found.append(Family(name, "gauge", (label,) if label else (), most, help))
     return found
 
 
@@ -249,15 +255,16 @@ class _Workers(multiprocess.MultiProcessCollector):
         return self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
 
 
-def exposition() -> Response:
-    """Return the metrics of all workers in Prometheus' text format."""
+def exposition(drift: Drift | None = None) -> Response:
+    """Return the metrics of all workers in Prometheus' text format, those of drift at the end."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
-        return Response(200, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
-    registry = CollectorRegistry()
-    _Workers(registry)  # type: ignore[no-untyped-call]
-    with _locked(Path(folder), fcntl.LOCK_SH):
-        return Response(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+    registry = REGISTRY
+    if folder is not None:
+        registry = CollectorRegistry()
+        _Workers(registry)  # type: ignore[no-untyped-call]
+    with _locked(Path(folder), fcntl.LOCK_SH) if folder is not None else nullcontext():
+        text = generate_latest(registry)
+    return Response(200, text + (generate_latest(drift) if drift else b""), CONTENT_TYPE_LATEST)
 
 
 def forget(pid: int) -> None:

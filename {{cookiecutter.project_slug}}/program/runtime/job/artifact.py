@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ MANIFEST_FILE = "manifest.json"
 PARITY_FILE = "parity.json"
 PROBE_FILE = "probe.npy"  # float32 rows of the training data, for the parity check at load
 SCHEMA_VERSION = 1
+NUMBERS = re.compile(r"\[\n[-+.,e0-9\s]+\]")  # lists that fit on a line of JSON
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Manifest:
     engine: str | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Any] | None = None  # of features and scores: training.reference.document
     versions: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write the manifest into the model folder as JSON."""
         text = json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        text = NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
         (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
 
 

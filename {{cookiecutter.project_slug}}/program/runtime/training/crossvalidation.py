@@ -45,7 +45,7 @@ def run(context: results.Context, tables: dict[str, Table], nthread: int) -> Non
             out_of_fold[row].append(prediction)
     mean = {key: float(np.mean([fold[key] for fold in scores])) for key in scores[0]}
     print(line(chosen["num_round"], mean), flush=True)
-    results.save_manifest(context, None, mean)
+    results.save_manifest(context, None, mean, results.histograms_of(context, None))
     folder = context.paths.output_data
     with results.best_effort("probe.npy"):
         np.save(context.paths.model / artifact.PROBE_FILE, context.probe)

@@ -180,11 +180,18 @@ def columns_of(table: Table) -> tuple[int, tuple[str, ...] | None]:
     return first.features.shape[1], first.names
 
 
+def picked(table: Table, most: int, seed: int) -> Table:
+    """Return the features of at most `most` random rows, in their order."""
+    size = min(most, len(table))
+    rows = np.random.default_rng(abs(seed)).choice(len(table), size, replace=False)
+    return dataclasses.replace(
+        table, features=table.features[np.sort(rows)], labels=None, weights=None, query_ids=None
+    )
+
+
 def sample(table: Table, seed: int) -> NDArray[np.float32]:
     """Return at most PROBE_ROWS random rows of the model's features, float32, NaN where missing."""
-    size = min(PROBE_ROWS, len(table))
-    picked = np.random.default_rng(abs(seed)).choice(len(table), size, replace=False)
-    rows = transform(dataclasses.replace(table, features=table.features[np.sort(picked)])).features
+    rows = transform(picked(table, PROBE_ROWS, seed)).features
     return densify(rows) if isinstance(rows, csr_matrix) else np.array(rows, np.float32, order="C")
 
 

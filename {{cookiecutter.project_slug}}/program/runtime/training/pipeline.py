@@ -113,6 +113,8 @@ def together(work: Work) -> int:
             with cluster.joined():
                 trained, matrices = train(work, tables, shards.digests(members))
             if cluster.me == next(iter(members)):
+                if context.reference is not None and len(members) > 1:
+                    log.info("drift: histograms of the rows of this host alone")
                 code = finish(context, trained, matrices)
         else:
             log.info("no data on this host: it drops out")
@@ -182,7 +184,7 @@ def read_tables(work: Work) -> dict[str, Table]:
 
 
 def context_of(work: Work, tables: dict[str, Table]) -> results.Context:
-    return results.context(work.paths, work.settings, work.job, work.chosen, tables["train"])
+    return results.context(work.paths, work.settings, work.job, work.chosen, tables)
 
 
 def build(work: Work, tables: dict[str, Table]) -> Matrices:

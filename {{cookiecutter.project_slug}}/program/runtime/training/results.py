@@ -33,6 +33,7 @@ from runtime.job.paths import Paths
 from runtime.training import categorical, data, report
 from runtime.training.fit import Fit, Matrices
 from runtime.training.parameters import Hyperparameters
+from runtime.training.reference import Reference, document, sampled
 from settings import PROJECT, Settings
 
 PACKAGES = ("xgboost-cpu", "xgboost", "scikit-learn-intelex", "numpy", "scikit-learn")
@@ -57,6 +58,7 @@ class Context:
     stored: Categories | None  # of the model's columns, to be kept in the model itself
     label_names: tuple[str, ...] | None
     probe: NDArray[np.float32]
+    reference: Reference | None  # what drift is measured from; None: DRIFT=off
 
     @property
     def num_classes(self) -> int:
@@ -66,10 +68,10 @@ class Context:
 
 
 def context(
-    paths: Paths, settings: Settings, job: Job, chosen: Hyperparameters, train: Table
+    paths: Paths, settings: Settings, job: Job, chosen: Hyperparameters, tables: dict[str, Table]
 ) -> Context:
-    """Take from the training table what the outputs need of it."""
-    names = chosen["label_names"]
+    """Take from the job's tables what the outputs need of them."""
+    train, names = tables["train"], chosen["label_names"]
     codec, _ = resolve(job.channels["train"].content_type, settings.input_format)
     return Context(
         paths=paths,
@@ -84,6 +86,7 @@ def context(
         stored=categorical.of_model(train, *data.columns_of(train)),
         label_names=train.label_names or (tuple(names) if names else None),
         probe=data.sample(train, chosen["seed"]),
+        reference=None if settings.drift == "off" else sampled(tables, chosen["seed"]),
     )
 
 
@@ -96,7 +99,22 @@ def save_model(context: Context, booster: xgboost.Booster, suffix: str = "") -> 
     (folder / f"{artifact.MODEL_FILE}{suffix}").write_bytes(model)
 
 
-def save_manifest(context: Context, engine: str | None, scores: dict[str, float]) -> None:
+def histograms_of(context: Context, booster: xgboost.Booster | None) -> dict[str, Any] | None:
+    """Return the histograms of features, and of the scores of a model; None with DRIFT=off, or
+    where they could not be counted."""
+    reference = context.reference
+    with best_effort("the histograms of features and scores"):
+        if reference is not None:
+            return document(reference, context.chosen, context.label_names, booster)
+    return None
+
+
+def save_manifest(
+    context: Context,
+    engine: str | None,
+    scores: dict[str, float],
+    histograms: dict[str, Any] | None,
+) -> None:
     """Write the manifest that serving reads."""
     installed = {entry.metadata["Name"].lower() for entry in metadata.distributions()}
     versions = {name: metadata.version(name) for name in PACKAGES if name in installed}
@@ -116,6 +134,7 @@ def save_manifest(context: Context, engine: str | None, scores: dict[str, float]
         engine=engine,
         hyperparameters=context.chosen.given,
         metrics=finite(scores),
+        histograms=histograms,
         versions={"python": platform.python_version(), **versions},
     ).save(context.paths.model)
 
@@ -174,15 +193,17 @@ def write(context: Context, trained: Fit, matrices: Matrices) -> None:
     """Write every output of a fit: the model and its manifest first, the rest as far as it goes."""
     folder = context.paths.model
     save_model(context, trained.booster)
-    save_manifest(context, None, trained.scores)
+    save_manifest(context, None, trained.scores, None)
     log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
     parity: dict[str, Any] = {}
+    histograms = histograms_of(context, trained.booster)
+    save_manifest(context, None, trained.scores, histograms)
     with best_effort("the template of the report"):  # 40 ms, while another process compares
         threading.Thread(target=report.template).start()
     with best_effort("the comparison of the engines"):
         np.save(folder / artifact.PROBE_FILE, context.probe)
         parity = measure_parity(context)
-        save_manifest(context, parity.get("engine"), trained.scores)
+        save_manifest(context, parity.get("engine"), trained.scores, histograms)
         log.info("engine for serving: %s (%s)", parity.get("engine"), parity.get("reason"))
     with best_effort("metrics.json"):
         summary = {
