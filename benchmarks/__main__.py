@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import adversarial, serving, shapes, startup, steps, training
+from benchmarks import adversarial, drift, serving, shapes, startup, steps, training
 
 RESULTS = Path(__file__).with_name("results")
-WHAT = ("steps", "shapes", "serving", "startup", "training", "adversarial")
+WHAT = ("steps", "shapes", "serving", "startup", "training", "drift", "adversarial")
 
 
 def main() -> None:
@@ -41,6 +41,8 @@ def main() -> None:
         startup.run(RESULTS, max(3, arguments.turns // 3))
     if "training" in arguments.what:
         training.run(RESULTS, arguments.rows, max(3, arguments.turns // 3))
+    if "drift" in arguments.what:
+        drift.run(RESULTS, arguments.turns, arguments.seconds)
     if "adversarial" in arguments.what:
         adversarial.run(RESULTS, arguments.bytes)
 

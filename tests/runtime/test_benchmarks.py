@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 import xml.etree.ElementTree
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import client, framework, picture, servers, serving, shapes, steps, workload
+from benchmarks import client, drift, framework, picture, servers, serving, shapes, steps, workload
 from benchmarks.paired import alternate, ratio
 from runtime import formats
 
@@ -63,6 +64,20 @@ def test_a_server_that_does_not_start_is_reported_with_its_last_lines(tmp_path: 
         servers.serve(tmp_path, environ=environ),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_the_cost_of_drift_is_measured_on_a_server_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "TREES", 20)
+    monkeypatch.setattr(drift, "CLIENTS", (1,))
+    results = drift.run(tmp_path, turns=1, seconds=1)
+    assert set(results["1 clients"]) == {f"{name}, on / off" for name in drift.FIGURES}
+    drift.train(tmp_path / "model")
+    with servers.serve(tmp_path) as server:
+        address = f"http://127.0.0.1:{server.port}/metrics"
+        assert b"\ndrift_rows 0.0\n" in urllib.request.urlopen(address).read()
 
 
 @pytest.mark.slow
