@@ -118,16 +118,25 @@ def test_nothing_is_left_behind(started) -> None:
 @pytest.mark.nginx  # gunicorn alone answers /ping in threads of its own
 @pytest.mark.slow
 def test_ping_does_not_wait_behind_busy_workers(server) -> None:
-    with Load(server, BIG, server.post(BIG).body, clients=4) as load:
+    """Were a ping to wait for a worker, it would take half as long as a request on average."""
+    body, clients = BIG * 5, 4
+    answer = server.post(body).body
+    began = time.monotonic()
+    with Load(server, body, answer, clients=clients) as load:
         times = []
         for _ in range(400):
             start = time.monotonic()
             assert server.request("GET", "/ping").status == 200
             times.append(time.monotonic() - start)
             time.sleep(0.01)
-    print(f"{load.good} answers of 10,000 rows, slowest pings {sorted(times)[-12:]}")
+    each = (time.monotonic() - began) * clients / load.good
+    print(
+        f"{load.good} answers of 50,000 rows, {each:.2f} s each; "
+        f"slowest pings {sorted(times)[-12:]}"
+    )
     assert (load.wrong, load.failed, load.lost) == ([], [], [])
-    assert statistics.quantiles(times, n=100)[98] < 0.1
+    limit = max(0.1, each / 4)  # what else the machine computes slows both
+    assert statistics.quantiles(times, n=100)[98] < limit
 
 
 def test_slow_clients_do_not_hold_workers(server) -> None:
