@@ -6,12 +6,25 @@ Run it on a machine that does nothing else; two CPUs are enough.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from benchmarks import adversarial, drift, serving, shapes, startup, steps, training
+from benchmarks import (
+    adversarial,
+    drift,
+    explanations,
+    serving,
+    shapes,
+    startup,
+    steps,
+    training,
+)
 
 RESULTS = Path(__file__).with_name("results")
-WHAT = ("steps", "shapes", "serving", "startup", "training", "drift", "adversarial")
+WHAT = (
+    *("steps", "shapes", "serving", "explanations", "startup", "training", "drift"),
+    "adversarial",
+)
 
 
 def main() -> None:
@@ -26,6 +39,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10, help="alternations (default 10)")
     parser.add_argument("--seconds", type=int, default=2, help="of one burst (default 2)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of training (default 1000000)")
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        help="interpreter of the server that explains through XGBoost, such as one with another "
+        "version of it",
+    )
     parser.add_argument("--bytes", type=int, default=25 << 20, help="of a hostile body")
     arguments = parser.parse_args()
     unknown = set(arguments.what) - set(WHAT)
@@ -37,6 +56,8 @@ def main() -> None:
         shapes.launch(RESULTS, arguments.turns)
     if "serving" in arguments.what:
         serving.run(RESULTS, arguments.turns, arguments.seconds)
+    if "explanations" in arguments.what:
+        explanations.run(RESULTS, arguments.turns, arguments.seconds, arguments.python)
     if "startup" in arguments.what:
         startup.run(RESULTS, max(3, arguments.turns // 3))
     if "training" in arguments.what:

@@ -23,11 +23,13 @@ START_LIMIT = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its port, the process that `serve` is, and the seconds to its first 200."""
+    """A running server: its port, the process that `serve` is, the seconds to its first 200, and
+    what it has written so far."""
 
     port: int
     pid: int
     start_seconds: float
+    log: Path
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the whole process tree so far, in seconds."""
@@ -137,7 +139,7 @@ def serve(
         )
         try:
             _wait(port, process, log, start + START_LIMIT)
-            yield Server(port, process.pid, time.perf_counter() - start)
+            yield Server(port, process.pid, time.perf_counter() - start, log)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(40)

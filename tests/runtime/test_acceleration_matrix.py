@@ -49,7 +49,8 @@ def test_every_served_answer_is_the_one_of_booster_predict(recipe: Recipe) -> No
     margins = trained.predict(matrix(trained, rows, recipe), output_margin=True, **options)
     assert_close(engine.margins(rows), margins, absolute=False)
     if "multi_strategy" not in recipe.parameters:  # XGBoost has no contributions for these either
-        check_contributions(engine, trained, rows[:20], recipe, options)
+        for each in {engine, choice.explainer}:
+            check_contributions(each, trained, rows[:20], recipe, options)
     assert engine.name == ("onedal" if X86 and recipe.onedal else "xgboost"), choice.reason
 
 

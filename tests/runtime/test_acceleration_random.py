@@ -97,6 +97,12 @@ def test_random_models_answer_random_numbers_as_xgboost_does(
         apart = comparison.difference(engine.margins(fresh), margins, absolute=False)
         assert gap <= (1e-6 if absolute else 1e-5), (seed, parameters, choice.reason)
         assert apart <= 1e-5, (seed, parameters, choice.reason)
+        matrix = xgboost.DMatrix(fresh[90:110], nthread=1)
+        expected = booster.predict(matrix, pred_contribs=True)
+        scale = float(np.abs(expected).max())
+        for each in (engine, choice.explainer):
+            shares = each.contributions(fresh[90:110])
+            np.testing.assert_allclose(shares, expected, rtol=0, atol=1e-4 * scale)
     print(f"\nserved by: {served}")
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
     assert served == {"onedal" if x86 else "xgboost": MODELS}

@@ -13,7 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import client, drift, framework, picture, servers, serving, shapes, steps, workload
+from benchmarks import (
+    client,
+    drift,
+    explanations,
+    framework,
+    picture,
+    servers,
+    serving,
+    shapes,
+    steps,
+    workload,
+)
 from benchmarks.paired import alternate, ratio
 from runtime import formats
 
@@ -97,6 +108,21 @@ def test_serving_is_measured_against_xgboost_and_the_floor(
         assert figures["p99 ms"][0] >= figures["p50 ms"][0] > 0
     assert json.loads((tmp_path / "serving.json").read_text()) == results
     assert (tmp_path / "serving.svg").is_file()
+
+
+@pytest.mark.slow
+def test_explanations_are_measured_against_xgboost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "TREES", 20)
+    monkeypatch.setattr(explanations, "ROWS", (2,))
+    monkeypatch.setattr(explanations.resources, "cpu_count", lambda: 1)
+    results = explanations.run(tmp_path, turns=1, seconds=1)
+    assert results["engine"].partition(": oneDAL gives")[0] in {"onedal", "onedal+xgboost"}
+    case = results["cases"]["contributions of 2 rows, 1 clients"]
+    assert set(case["figures"]) == {serving.PROJECT, serving.XGBOOST}
+    assert case["ratios"]["speed / XGBoost"]["median"] > 0
+    assert json.loads((tmp_path / "explanations.json").read_text()) == results
 
 
 @pytest.mark.slow

@@ -131,7 +131,8 @@ def test_shadow_checks_are_counted_on_from_what_was_written() -> None:
         return monitor.REGISTRY.get_sample_value("shadow_requests_total", labels) or 0
 
     before, counts = written(), Counts(checked=3)
-    model = SimpleNamespace(engine_name="onedal", shadows=[SimpleNamespace(counts=counts), None])
+    shadows = [SimpleNamespace(counts=counts), None]
+    model = SimpleNamespace(engine_name="onedal", explainer_name="", shadows=shadows)
     counter = monitor.Monitor(SimpleNamespace(access_log="off"))
     counter.observe(1, model)
     counter.observe(1, model)

@@ -139,6 +139,24 @@ def test_contributions_add_up_to_the_margin(objective: str, booster, opt_ml: Pat
     np.testing.assert_allclose(np.squeeze(shares.sum(axis=2)), margins, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("acceleration", "name"), [("require", "onedal"), ("off", "xgboost")])
+def test_the_engine_of_contributions_is_said(
+    acceleration: str, name: str, booster, opt_ml: Path, tmp_path: Path, monkeypatch
+) -> None:
+    if name == "onedal":
+        pytest.importorskip("daal4py")
+    save(booster("reg:squarederror"), opt_ml / "model")
+    environ = {"NUM_CLASSES": "2", "INPUT_FORMAT": "csv", "ACCELERATION": acceleration}
+    config = settings.load(environ | {"SAGEMAKER_INFERENCE_OUTPUT": "contributions"})
+    monkeypatch.setenv("SERVE_RUN", str(tmp_path))
+    client = create_app(config, Paths(opt_ml)).test_client()
+    assert client.get("/ping").status_code == 200
+    metrics = client.get("/metrics").get_data(as_text=True)
+    assert f'\ncontributions_engine{{engine="{name}"}} 1.0\n' in metrics
+    report = json.loads((tmp_path / "parity.json").read_text())
+    assert report.get("contributions", {}).get("engine") == (name if name == "onedal" else None)
+
+
 def test_label_names_come_from_the_manifest(booster, opt_ml: Path) -> None:
     folder = save(booster("multi:softprob"), opt_ml / "model")
     Manifest(label_names=NAMES).save(folder)

@@ -68,6 +68,7 @@ def convert(name: str, found: ModelFolder, settings: Settings) -> acceleration.C
             missing=found.manifest.missing,
             probe_rows=found.probe_rows,
             best_iteration=settings.best_iteration and not mlmodel.takes_all_rounds(found.mlmodel),
+            explain="contributions" in settings.inference_output,
         )
     except acceleration.AccelerationError as error:  # of ACCELERATION=require
         raise StartError(f"{name}: {error}") from None

@@ -144,7 +144,8 @@ class Settings:
         "SPREAD_ROWS",
         "10000",
         integer(0),
-        "requests of this many rows and more may use idle CPUs of other workers; 0 = none",
+        "requests of this many rows and more may use idle CPUs of other workers, and so may "
+        "contributions of two rows and more; 0 = none",
     )
     max_content_length: int = setting(
         "MAX_CONTENT_LENGTH",

@@ -15,6 +15,7 @@ from runtime.acceleration.engines import (
     Engine,
     NoContributionsError,
     after_fork,
+    engine_for,
     single_thread,
 )
 from runtime.acceleration.shadow import ShadowChecker
@@ -30,6 +31,7 @@ __all__ = [
     "ShadowChecker",
     "after_fork",
     "choose",
+    "engine_for",
     "load_booster",
     "single_thread",
     "stored_categories",

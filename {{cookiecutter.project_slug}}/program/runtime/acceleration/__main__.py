@@ -96,6 +96,9 @@ def render(model: Path, report: dict[str, Any]) -> str:
             ("rows", "oneDAL", "XGBoost", "times as fast"),
             [[_cell(value) for value in row.values()] for row in report["speed"]],
         )
+    if "contributions" in report:
+        found = report["contributions"]
+        lines += ["", f"contributions: {found['engine']}: {found['reason']}"]
     if blocks := report.get("blocks"):
         lines += [
             "",

@@ -17,6 +17,7 @@ from runtime.acceleration import (
     comparison,
     conversion,
     document,
+    explaining,
     isolation,
     lint,
     probes,
@@ -46,12 +47,13 @@ class _Refusal(Exception):  # noqa: N818  (a finding, not an error)
 class Choice:
     """The engine that serves, why, and the report that becomes parity.json (JSON-able).
 
-    `reference` is XGBoost's own engine, the same object as `engine` after a fall-back; `rounds`
-    are those that answer.
+    `reference` is XGBoost's own engine, the same object as `engine` after a fall-back; `explainer`
+    gives the contributions; `rounds` are those that answer.
     """
 
     engine: Engine
     reference: Engine
+    explainer: Engine
     rounds: Rounds
     reason: str
     report: dict[str, Any]
@@ -64,15 +66,17 @@ def choose(
     missing: float | None = None,
     probe_rows: Floats | None = None,
     best_iteration: bool = True,
+    explain: bool = True,
     measure: bool = False,
 ) -> Choice:
     """Return the fastest engine that gives the answers of `booster`, now set to one thread.
 
     `missing` is the value that means missing besides NaN (default: what the model's estimator
     says); `probe_rows` are float32 rows of the training data, when there are any; with
-    `best_iteration` the rounds after the best one of early stopping are left out; `measure` adds
-    speeds to the report, which takes seconds. Raises AccelerationError in mode "require" where
-    "auto" would fall back to XGBoost, ModelFileError when the best round cannot be told.
+    `best_iteration` the rounds after the best one of early stopping are left out; without `explain`
+    nobody asks for contributions, so XGBoost's will do; `measure` adds speeds to the report, which
+    takes seconds. Raises AccelerationError in mode "require" where "auto" would fall back to
+    XGBoost, ModelFileError when the best round cannot be told.
     """
     started = time.perf_counter()
     booster.set_param({"nthread": 1})
@@ -82,14 +86,22 @@ def choose(
     reference = XGBoostEngine(booster, missing)
     report = _heading(reference) | {"rounds": asdict(answering)}
     engine: Engine = reference
+    explainer: Engine = reference
     try:
         if mode == "off":
             raise _Refusal("ACCELERATION=off")
-        proven, base = _prove(reference, probe_rows, report)
+        proven, cases = _prove(reference, probe_rows, report)
+        base = cases[0][1]
+        proven.shap = proven.shap and explain
+        if proven.shap:
+            explainer, report["contributions"] = explaining.choose(
+                proven, reference, cases, require=mode == "require"
+            )
         if measure:
             report["speed"] = tuning.compare(proven, reference, base, tuning.THOROUGH_SECONDS)
         engine, reason = _fastest(proven, reference, base, report, mode)
     except Exception as error:  # whatever goes wrong with oneDAL, XGBoost can still serve
+        explainer = reference
         reason = str(error) if isinstance(error, _Refusal) else _unforeseen(error)
         if mode == "require":
             raise AccelerationError(f"ACCELERATION=require, but {reason}") from None
@@ -97,7 +109,7 @@ def choose(
     report["seconds"] = round(time.perf_counter() - started, 3)
     level = logging.WARNING if engine is reference and mode == "auto" else logging.INFO
     log.log(level, "predicting through %s: %s", engine.name, reason)
-    return Choice(engine, reference, answering, reason, report)
+    return Choice(engine, reference, explainer, answering, reason, report)
 
 
 def _heading(reference: XGBoostEngine) -> dict[str, Any]:
@@ -121,8 +133,8 @@ def _heading(reference: XGBoostEngine) -> dict[str, Any]:
 
 def _prove(
     reference: XGBoostEngine, rows: Floats | None, report: dict[str, Any]
-) -> tuple[OneDALEngine, Floats]:
-    """Return a oneDAL engine that passed every check, and plain rows. Raises _Refusal."""
+) -> tuple[OneDALEngine, explaining.Cases]:
+    """Return a oneDAL engine that passed every check, and the rows of each. Raises _Refusal."""
     model = document.read(reference.booster)
     report["trees"] = len(model.trees)
     report["lint"] = lint.refusals(model)
@@ -146,10 +158,7 @@ def _prove(
             f"oneDAL differs from XGBoost on {failed[0].case!r}: predictions by "
             f"{failed[0].prediction:.3g}, margins by {failed[0].margin:.3g}"
         )
-    if engine.shap:
-        report["contributions"] = comparison.check_contributions(engine, reference, cases[0][1])
-        engine.shap = report["contributions"]["engine"] == engine.name
-    return engine, cases[0][1]
+    return engine, cases
 
 
 def _fastest(

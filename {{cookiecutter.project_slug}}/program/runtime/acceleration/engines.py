@@ -39,6 +39,7 @@ class Engine(Protocol):
     num_features: int
     num_groups: int
     feature_names: tuple[str, ...] | None
+    concurrent: bool  # whether several threads may ask for contributions at once
 
     def predict(self, rows: Floats) -> Floats:
         """Return what `Booster.predict` returns, [rows] or [rows, groups]."""
@@ -78,6 +79,8 @@ class XGBoostEngine:
         self._in_place = False
         self.num_groups = int(self.margins(np.zeros((1, self.num_features), np.float32)).size)
         self._in_place = learner["gradient_booster"]["name"] == "gbtree"
+        # https://xgboost.readthedocs.io/en/stable/prediction.html#thread-safety
+        self.concurrent = learner["gradient_booster"]["name"] != "gblinear"
 
     def predict(self, rows: Floats) -> Floats:
         return self._run(rows, "value")
@@ -122,6 +125,7 @@ class OneDALEngine:
     """
 
     name = "onedal"
+    concurrent = True
 
     def __init__(
         self,
@@ -143,7 +147,7 @@ class OneDALEngine:
         self._reference = reference
         self.block = 0  # rows that are as fast as fewer: set by a measurement, see tuning.py
         self.padded_from = 0
-        self.shap = shap  # cleared when the contributions of this model do not add up
+        self.shap = shap  # cleared where the contributions of this model are not proven
         self.missing = reference.missing
         self.objective = reference.objective
         self.num_features = reference.num_features
@@ -215,6 +219,7 @@ class MixedEngine:
     """oneDAL for some numbers of rows, XGBoost for others: whichever is faster there."""
 
     name = "onedal+xgboost"
+    concurrent = False  # the number of rows decides, so it must be that of the whole request
 
     def __init__(self, steps: Sequence[tuple[int, Engine]]) -> None:
         """Take (first number of rows, engine), ascending; the first of them begins at 0."""
@@ -232,12 +237,16 @@ class MixedEngine:
         return self.engine_for(len(rows)).margins(rows)
 
     def contributions(self, rows: Floats) -> Floats:
-        onedal = next(engine for _, engine in self._steps if engine.name == OneDALEngine.name)
-        return onedal.contributions(rows)
+        return self.engine_for(len(rows)).contributions(rows)
 
     def engine_for(self, count: int) -> Engine:
         """Return the engine that answers this number of rows."""
         return next(engine for start, engine in reversed(self._steps) if count >= start)
+
+
+def engine_for(engine: Engine, count: int) -> Engine:
+    """Return the engine that answers this number of rows: one of a MixedEngine's, or itself."""
+    return engine.engine_for(count) if isinstance(engine, MixedEngine) else engine
 
 
 def checked(rows: Floats, engine: XGBoostEngine | OneDALEngine) -> Floats:

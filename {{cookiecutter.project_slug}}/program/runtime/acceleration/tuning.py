@@ -77,20 +77,29 @@ def choose(
     Sizes whose calls would not fit into the time are judged as the largest that did.
     """
     table = compare(engine, reference, rows, CHOICE_SECONDS)
+    return fastest(table, engine, reference), table
+
+
+def fastest(table: list[dict[str, Any]], engine: OneDALEngine, reference: XGBoostEngine) -> Engine:
+    """Name the faster engine in each row of a comparison; return what is so for every size.
+
+    Each row has `rows`, ascending, and `ratio`, XGBoost's time over oneDAL's.
+    """
     engines: dict[str, Engine] = {engine.name: engine, reference.name: reference}
     for row in table:
         row["engine"] = reference.name if row["ratio"] < CLEARLY else engine.name
     winners = [str(row["engine"]) for row in table] or [engine.name]
     if len(set(winners)) == 1:
-        return engines[winners[0]], table
+        return engines[winners[0]]
     # Between two sizes with different winners the change is at their geometric mean.
-    starts = [0, *(round((a * b) ** 0.5) for a, b in pairwise(SIZES))]
+    sizes = [row["rows"] for row in table]
+    starts = [0, *(round((a * b) ** 0.5) for a, b in pairwise(sizes))]
     steps = [
         (start, engines[name])
         for start, name, before in zip(starts, winners, ["", *winners], strict=False)
         if name != before
     ]
-    return MixedEngine(steps), table
+    return MixedEngine(steps)
 
 
 def compare(

@@ -185,7 +185,7 @@ def accelerated(found: Any, settings: Settings) -> Model | None:
     booster = found if is_booster else found.get_booster()
     try:  # Booster.predict uses all rounds, scikit-learn's wrapper those up to the best
         choice = acceleration.choose(
-            booster, mode=settings.acceleration, best_iteration=not is_booster
+            booster, mode=settings.acceleration, best_iteration=not is_booster, explain=False
         )
     except acceleration.AccelerationError as error:
         raise StartError(f"the model of model_fn: {error}") from None

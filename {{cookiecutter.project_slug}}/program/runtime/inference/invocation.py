@@ -37,7 +37,7 @@ from runtime.formats.errors import (
     quoted,
 )
 from runtime.formats.media import parse_media_type
-from runtime.inference import outputs, spread
+from runtime.inference import outputs
 from runtime.inference.body import read_body
 from runtime.inference.errors import Response, cause_of, status_of
 from runtime.inference.models import Model, OwnModel, Predictions
@@ -136,7 +136,7 @@ def steps_of(model: Model, settings: Settings) -> ServedModel:
     return ServedModel(
         model,
         decode=decoder(model, settings.input_format),
-        predict=partial(predictions_of, model) if keys else scores_of(model, settings.spread_rows),
+        predict=partial(predictions_of, model) if keys else scores_of(model),
         select=partial(outputs.select, keys=keys) if keys else unchanged,
         encode=encoder(settings),
         headers=model.headers,
@@ -145,16 +145,13 @@ def steps_of(model: Model, settings: Settings) -> ServedModel:
     )
 
 
-def scores_of(model: Model, spread_rows: int) -> Callable[[Rows], Any]:
-    """Return the step that gives `Booster.predict` of rows, the shortest way for this model."""
-    predict = model.engines[0].predict if model.plain else model.predict
-    least = spread_rows if model.plain else 0
+def scores_of(model: Model) -> Callable[[Rows], Any]:
+    """Return the step that gives `Booster.predict` of rows."""
     own = custom.postprocess is not None
 
     def step(rows: Rows) -> Any:
         values = model.features(rows)
-        large = 0 < least <= len(values)
-        scores = spread.predict(predict, values) if large else predict(values)
+        scores = model.predict(values)
         return model.postprocessed(scores, values) if own else scores
 
     return step

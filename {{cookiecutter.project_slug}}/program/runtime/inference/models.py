@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from runtime import acceleration
 from runtime.formats import Rows
 from runtime.formats.categories import Categories
 from runtime.formats.table import MAX_CELLS, Schema
+from runtime.inference import spread
 from runtime.inference.errors import StartError
 from runtime.inference.mlmodel import MLmodel
 from runtime.job import artifact
@@ -89,7 +91,11 @@ class Model:
         self.objective, self.num_groups = first.objective, first.num_groups
         self.label_names = custom.LABEL_NAMES or manifest.label_names
         self.threshold = custom.THRESHOLD
+        self.explainers = tuple(choice.explainer for choice in choices)
         self.engine_name = "+".join(sorted({engine.name for engine in engines}))
+        self.explainer_name = ""  # of contributions, where an answer may hold them
+        if "contributions" in settings.inference_output:
+            self.explainer_name = "+".join(sorted({each.name for each in self.explainers}))
         self.headers: tuple[tuple[str, str], ...] = (("X-Model-Engine", self.engine_name),)
         if any(choice.rounds.used < choice.rounds.total for choice in choices):
             answering = dict.fromkeys(str(choice.rounds) for choice in choices)
@@ -115,11 +121,17 @@ class Model:
         ]
         # Nearly every model is one oneDAL engine with nothing to add to its predictions.
         self.plain = len(engines) == 1 and first.name == "onedal" and not any(self.shadows)
+        self.spread_rows = settings.spread_rows if self.plain else 0
+        # ACCELERATION=off is XGBoost as anybody would call it.
+        by_threads = settings.spread_rows > 0 and settings.acceleration != "off"
+        self.explaining = spread.LongWork() if by_threads else None
 
     def predict(self, values: Floats) -> Floats:
         """Return what the engines predict together, and let the shadows look."""
         if self.plain:
-            return self.engines[0].predict(values)
+            predict = self.engines[0].predict
+            large = 0 < self.spread_rows <= len(values)
+            return spread.predict(predict, values) if large else predict(values)
         answers = self.ask("predict", values)
         for shadow, answer in zip(self.shadows, answers, strict=True):
             if shadow:
@@ -129,14 +141,26 @@ class Model:
         return combined(answers)
 
     def ask(self, method: str, values: Floats) -> list[Floats]:
-        """Return the answer of each engine."""
+        """Return what each engine predicts by one of its methods."""
         # Not everything of XGBoost may run in several threads; oneDAL's predictions may.
         return [
             self._alone(getattr(engine, method), values)
-            if engine.name != "onedal" or method == "contributions"
+            if engine.name != "onedal"
             else getattr(engine, method)(values)
             for engine in self.engines
         ]
+
+    def contributions(self, values: Floats) -> Floats:
+        """Return SHAP values, the bias last: [n, features + 1] or [n, groups, features + 1]; the
+        mean of an ensemble's. Raises NoContributionsError."""
+        chosen = [acceleration.engine_for(each, len(values)) for each in self.explainers]
+        return combined([self._alone(self._spread(engine), values) for engine in chosen])
+
+    def _spread(self, engine: acceleration.Engine) -> Callable[[Floats], Floats]:
+        """Return the contributions of an engine as a function that may use idle CPUs."""
+        if self.explaining and engine.concurrent:
+            return partial(self.explaining.run, engine.contributions)
+        return engine.contributions
 
     def _alone(self, method: Callable[[Floats], Floats], values: Floats) -> Floats:
         with self.lock:
@@ -201,6 +225,7 @@ class OwnModel:
     reports: tuple[dict[str, Any], ...] = ()
     shadows: tuple[acceleration.ShadowChecker | None, ...] = ()
     engine_name = "program"
+    explainer_name = ""
     headers: tuple[tuple[str, str], ...] = (("X-Model-Engine", engine_name),)
 
     def __init__(self) -> None:
@@ -247,14 +272,13 @@ class Predictions:
     @property
     def margins(self) -> Floats:
         """The untransformed sums of the trees, [n] or [n, groups]."""
-        return self._mean("margins")
+        if "margins" not in self._known:
+            self._known["margins"] = combined(self.model.ask("margins", self.values))
+        return self._known["margins"]
 
     @property
     def contributions(self) -> Floats:
         """SHAP values, the bias last: [n, features + 1] or [n, groups, features + 1]."""
-        return self._mean("contributions")
-
-    def _mean(self, method: str) -> Floats:
-        if method not in self._known:
-            self._known[method] = combined(self.model.ask(method, self.values))
-        return self._known[method]
+        if "contributions" not in self._known:
+            self._known["contributions"] = self.model.contributions(self.values)
+        return self._known["contributions"]

@@ -91,7 +91,13 @@ UNSEEN = Counter("unseen_categories", "Cells whose value is no category of the m
 MODELS = Gauge("loaded_models", "Models that answer", multiprocess_mode="livemax")
 SHADOW = Counter("shadow_requests", "Shadow-checked requests by result", ["result"])
 ENGINE = Gauge("engine", "1 for the engine that answers", ["engine"], multiprocess_mode="livemax")
-METRICS = (LATENCY, REQUESTS, ERRORS, ROWS, SECONDS, UNSEEN, MODELS, SHADOW, ENGINE)
+EXPLAINER = Gauge(
+    "contributions_engine",
+    "1 for the engine that contributions come from",
+    ["engine"],
+    multiprocess_mode="livemax",
+)
+METRICS = (LATENCY, REQUESTS, ERRORS, ROWS, SECONDS, UNSEEN, MODELS, SHADOW, ENGINE, EXPLAINER)
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +212,8 @@ class Monitor:
         if model is None:
             return
         ENGINE.labels(model.engine_name).set(1)
+        if model.explainer_name:
+            EXPLAINER.labels(model.explainer_name).set(1)
         counts = [shadow.counts for shadow in model.shadows if shadow]
         for result, before in self.shadowed.items() if counts else ():
             total = sum(getattr(count, result) for count in counts)
