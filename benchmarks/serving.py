@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import client, picture, servers, workload
+from benchmarks import client, servers, workload
 from benchmarks.paired import Ratio, alternate, ratio
+from sample import picture
 
 PROJECT, XGBOOST = "this project", "ACCELERATION=off"
 FLOOR = "bare constant"  # from gunicorn's own worker: what any application behind it pays
@@ -73,6 +74,7 @@ def report(case: str, figures: Figures, ratios: dict[str, Ratio]) -> None:
 def run(folder: Path, turns: int, seconds: int) -> dict[str, Any]:
     """Measure every number of rows with every number of clients; return all figures."""
     results: dict[str, Any] = {"client": client.client_name(), "turns": turns, "cases": {}}
+    results["machine"] = picture.machine()
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         workload.train_model(base / "model" / "xgboost-model")
@@ -108,4 +110,8 @@ def save(folder: Path, results: dict[str, Any]) -> None:
         (case, [(name, median(f["requests/s"])) for name, f in entry["figures"].items()])
         for case, entry in results["cases"].items()
     ]
-    picture.bars(folder / "serving.svg", "requests a second (medians, paired runs)", chart)
+    client_and_turns = f"client: {results['client']}; medians of {results['turns']} paired turns"
+    notes = (results["machine"], f"{client_and_turns}, higher is better")
+    picture.draw(
+        folder / "serving.svg", "Serving CSV requests", notes, "requests per second", chart
+    )

@@ -76,6 +76,8 @@ FILES = (
     "sample/load.py",
     "sample/make_sample.py",
     "sample/own.py",
+    "sample/picture.py",
+    "sample/picture.svg.jinja",
     "smoke_test.py",
     "tests/test_custom.py",
     "tests/test_features.py",

@@ -7,7 +7,7 @@ The same program runs with ACCELERATION=auto and with ACCELERATION=off, in turns
 machine changes its speed from minute to minute: the ratio of two neighbours in time counts, not a
 figure alone. "in process" is a request from its bytes to the bytes of its answer; "over HTTP" adds
 the server, a client of Python and their share of the CPUs. Run it on a machine that does nothing
-else. It prints a table and draws build/benchmark.svg.
+else. It prints a table and draws build/benchmark.svg, with the machine and the date.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,11 @@ from werkzeug.test import EnvironBuilder  # noqa: E402
 import settings  # noqa: E402
 from predictor import create_app  # noqa: E402
 from runtime.job.paths import Paths  # noqa: E402
-from sample import own  # noqa: E402
+from sample import own, picture  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 PICTURE = ROOT / "build" / "benchmark.svg"
+UNIT = "milliseconds per request"
 ENGINES = {"auto": "oneDAL", "off": "XGBoost"}
 ROWS = (1, 100, 10_000)
 START_LIMIT = 60.0  # seconds
@@ -134,34 +134,13 @@ def measure(sends: dict[str, Send], body: bytes, turns: int, seconds: float) -> 
 
 
 def report(case: str, times: Times) -> tuple[str, list[tuple[str, float]]]:
-    """Print a case as a line; return its bars for the picture."""
+    """Print a case as a line; return its figures for the picture."""
     ratios = [off / auto for off, auto in zip(times["off"], times["auto"], strict=True)]
     medians = {mode: statistics.median(found) for mode, found in times.items()}
     figures = "  ".join(f"{ENGINES[mode]} {value:9.3f} ms" for mode, value in medians.items())
     low, high = min(ratios), max(ratios)
     print(f"{case:28}  {figures}  {statistics.median(ratios):5.2f} times ({low:.2f} to {high:.2f})")
     return case, [(ENGINES[mode], value) for mode, value in medians.items()]
-
-
-def draw(path: Path, cases: list[tuple[str, list[tuple[str, float]]]]) -> None:
-    """Draw milliseconds per request as bars, scaled within their case."""
-    parts, y = [], 24
-    for case, bars in cases:
-        parts.append(f'<text x="10" y="{y}" font-weight="bold">{escape(case)}</text>')
-        for colour, (name, value) in zip(("#1f6feb", "#8b949e"), bars, strict=True):
-            y += 20
-            width = 420 * value / max(other for _, other in bars)
-            parts.append(f'<text x="20" y="{y}">{name}</text>')
-            parts.append(
-                f'<rect x="90" y="{y - 12}" width="{width:.0f}" height="14" fill="{colour}"/>'
-            )
-            parts.append(f'<text x="{width + 96:.0f}" y="{y}">{value:,.3f} ms</text>')
-        y += 30
-    style = 'font-family="sans-serif" font-size="13"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="620" height="{y}" {style}>'
-    background = '<rect width="100%" height="100%" fill="white"/>'
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join([head, background, *parts, "</svg>\n"]), encoding="utf-8")
 
 
 def main() -> None:
@@ -188,7 +167,8 @@ def main() -> None:
                     body = own.request(folder, picked, names, "csv")
                     times = measure(contestants, body, options.turns, options.seconds)
                     cases.append(report(f"{count:,} rows {place}", times))
-    draw(PICTURE, cases)
+    notes = (picture.machine(), f"medians of {options.turns} paired turns, lower is better")
+    picture.draw(PICTURE, f"{settings.PROJECT}: its own data", notes, UNIT, cases)
     print(f"picture: {PICTURE.relative_to(ROOT)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -18,7 +19,6 @@ from benchmarks import (
     drift,
     explanations,
     framework,
-    picture,
     servers,
     serving,
     shapes,
@@ -27,6 +27,9 @@ from benchmarks import (
 )
 from benchmarks.paired import alternate, ratio
 from runtime import formats
+from sample import picture
+
+SHAPES = ("text", "circle")
 
 
 def test_every_contestant_runs_once_a_turn_and_the_first_turn_does_not_count() -> None:
@@ -59,13 +62,26 @@ def test_bodies_hold_the_rows_of_the_table(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.loadtxt(body, delimiter=","), values, atol=1e-6)
 
 
-def test_the_picture_is_valid_xml_with_a_bar_for_each_value(tmp_path: Path) -> None:
-    path = tmp_path / "chart.svg"
-    picture.bars(path, "a < b & c", [("case", [("x", 3.0), ("y", 1.0)])])
+def test_the_picture_has_one_scale_and_says_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "chart.svg"
+    cases = [("one & only", [("x <", 0.25), ("y", 12.5)]), ("many", [("x <", 800.0)])]
+    picture.draw(path, "a < b", ["machine", "medians"], "requests per second", cases)
     tree = xml.etree.ElementTree.parse(path)
-    bars = [element for element in tree.iter() if element.tag.endswith("rect")][1:]
-    widths = [float(bar.attrib["width"]) for bar in bars]
-    assert widths[0] == pytest.approx(3 * widths[1], rel=0.01)
+    tags = {name: list(tree.iter(f"{{http://www.w3.org/2000/svg}}{name}")) for name in SHAPES}
+    texts = [each.text for each in tags["text"]]
+    for text in ("a < b", "machine", "medians", "one & only", "x <", "0.250", "12.5", "800"):
+        assert text in texts
+    assert "requests per second, logarithmic scale" in texts
+    places = [float(dot.attrib["cx"]) for dot in tags["circle"]]
+    per_decade = (places[1] - places[0]) / np.log10(12.5 / 0.25)
+    assert (places[2] - places[1]) / np.log10(800 / 12.5) == pytest.approx(per_decade, rel=0.01)
+    assert {"0.1", "1", "10", "100", "1,000"} <= set(texts)
+
+
+def test_the_picture_names_machine_and_date() -> None:
+    text = picture.machine()
+    assert re.search(r", \d+ CPUs, \w+ .*; \d{4}-\d\d-\d\d$", text)
+    assert "\n" not in text
 
 
 def test_a_server_that_does_not_start_is_reported_with_its_last_lines(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from runtime.training.charts import Chart, Series
 from runtime.training.fit import Fit, Matrices
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 Array = NDArray[Any]
 FEATURES = 20
@@ -81,14 +81,17 @@ def _text(value: Any, decimals: int = 4) -> str:
 
 @functools.cache
 def template() -> Template:
-    """Return the page's template. Jinja is imported late: most of what imports this draws no page.
+    """Return the page's template. Jinja is imported late: most that imports this draws no page."""
+    return templates(Path(__file__).parent).get_template("report.html.jinja")
 
-    Its tags have square brackets, because curly ones are those of the template of the project.
-    """
+
+def templates(folder: Path) -> Environment:
+    """Return the templates in `folder`, of HTML and SVG. Their tags have square brackets, because
+    curly ones are those of the template that made this project."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -100,7 +103,6 @@ def template() -> Template:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    return environment.get_template("report.html.jinja")
 
 
 def render(trained: Fit, matrices: Matrices, facts: Facts) -> str:
