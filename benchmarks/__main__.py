@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument(
         "--python",
         default=sys.executable,
-        help="interpreter of the server that explains through XGBoost, such as one with another "
-        "version of it",
+        help="interpreter that trains the model of explanations and explains through XGBoost: one "
+        "of an earlier version, for example",
     )
     parser.add_argument("--bytes", type=int, default=25 << 20, help="of a hostile body")
     arguments = parser.parse_args()

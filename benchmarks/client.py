@@ -36,9 +36,21 @@ def client_name() -> str:
     return "wrk" if shutil.which("wrk") else "python"
 
 
-def burst(port: int, body: Path, content_type: str, clients: int, seconds: float) -> Load:
-    """Post the file `body` to /invocations from `clients` connections for `seconds`."""
-    run = _wrk if client_name() == "wrk" else _python
+def burst(
+    port: int,
+    body: Path,
+    content_type: str,
+    clients: int,
+    seconds: float,
+    *,
+    finish: bool = False,
+) -> Load:
+    """Post the file `body` to /invocations from `clients` connections for `seconds`.
+
+    With `finish`, by Python's own client, the last answers are waited for: wrk leaves the server at
+    work, and long requests would disturb whoever is measured next.
+    """
+    run = _wrk if client_name() == "wrk" and not finish else _python
     load = run(port, body, content_type, clients, seconds)
     if load.errors or not load.requests:
         raise RuntimeError(f"port {port}: {load.errors} of {load.requests} requests failed")

@@ -7,6 +7,7 @@ not, and the ratio is that of the engines alone.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from benchmarks.serving import PROJECT, XGBOOST, contestant, report
 from runtime.job import resources
 
 ROWS = (1, 100)
+LONG = 10  # rows of a request that takes so long that its answer is waited for
 ASKED = {"SAGEMAKER_INFERENCE_OUTPUT": "contributions"}
 
 
@@ -33,12 +35,15 @@ def engine_of(server: servers.Server) -> str:
 def run(folder: Path, turns: int, seconds: int, python: str = sys.executable) -> dict[str, Any]:
     """Measure one client and as many as there are CPUs; return all figures.
 
-    `python` runs the server with ACCELERATION=off: it may have another version of XGBoost.
+    `python` trains, and runs the server with ACCELERATION=off: it may have an earlier XGBoost.
     """
     results: dict[str, Any] = {"client": client.client_name(), "turns": turns, "cases": {}}
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workload.train_model(base / "model" / "xgboost-model")
+        train = "from benchmarks import workload; from pathlib import Path; from sys import argv\n"
+        train += "workload.train_model(Path(argv[1]), int(argv[2]))"
+        model = base / "model" / "xgboost-model"
+        subprocess.run([python, "-c", train, str(model), str(workload.TREES)], check=True)
         off = [python, str(servers.PROGRAM / "serve")]
         started = {
             PROJECT: stack.enter_context(servers.serve(base, environ=ASKED)),
@@ -52,7 +57,7 @@ def run(folder: Path, turns: int, seconds: int, python: str = sys.executable) ->
             body = workload.csv_body(base / f"{rows}.csv", rows)
             for clients in sorted({1, resources.cpu_count()}):
                 runs = {
-                    name: contestant(server, body, clients, seconds)
+                    name: contestant(server, body, clients, seconds, finish=rows >= LONG)
                     for name, server in started.items()
                 }
                 figures = alternate(runs, turns)

@@ -24,13 +24,14 @@ Figures = dict[str, dict[str, list[float]]]
 
 
 def contestant(
-    server: servers.Server, body: Path, clients: int, seconds: int
+    server: servers.Server, body: Path, clients: int, seconds: int, *, finish: bool = False
 ) -> Callable[[], dict[str, float]]:
-    """Return a function that loads `server` once and returns the figures of that burst."""
+    """Return a function that loads `server` once and returns the figures of that burst, which
+    waits for the last answers with `finish`."""
 
     def run() -> dict[str, float]:
         before = server.cpu_seconds()
-        load = client.burst(server.port, body, "text/csv", clients, seconds)
+        load = client.burst(server.port, body, "text/csv", clients, seconds, finish=finish)
         used = server.cpu_seconds() - before
         return {
             "requests/s": load.requests / load.seconds,
