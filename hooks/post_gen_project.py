@@ -39,6 +39,7 @@ FILES = (
     "deploy/__main__.py",
     "deploy/aws.py",
     "deploy/configuration.py",
+    "deploy/dashboard.json",
     "deploy/hosting.py",
     "deploy/images.py",
     "deploy/inventory.py",

@@ -112,7 +112,7 @@ def test_the_parameters_of_the_stack_are_settings_of_the_model_that_its_parser_t
     resources, parameters = template["Resources"], template["Parameters"]
     for name in ("Model", "GravitonModel"):
         environment = resources[name]["Properties"]["PrimaryContainer"]["Environment"]
-        assert len(environment) == 3
+        assert len(environment) == 4
         for key, parameter in environment.items():
             entry = parameters[parameter]
             for text in entry.get("AllowedValues", [entry["Default"]]):
