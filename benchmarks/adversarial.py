@@ -22,7 +22,7 @@ import numpy as np
 from runtime import formats
 from runtime.formats import Schema
 from runtime.formats.errors import FormatError
-from runtime.formats.recordio import Record, frame
+from runtime.formats.recordio import frame, record_class
 from runtime.inference.body import inflate
 from runtime.job import resources
 
@@ -62,7 +62,7 @@ def wide_parquet(size: int) -> bytes:
 
 def record(keys: tuple[int, ...] = (), values: tuple[float, ...] = (), shape: int = 0) -> bytes:
     """Return a framed record."""
-    message = Record()
+    message = record_class()()
     tensor = message.features["values"].float32_tensor
     tensor.keys.extend(keys)
     tensor.values.extend(values)

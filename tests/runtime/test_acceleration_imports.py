@@ -73,6 +73,30 @@ def test_the_rest_of_both_packages_is_there() -> None:
     )
 
 
+def test_training_imports_nothing_for_other_formats_or_for_requests() -> None:
+    run(
+        "import sys\nfrom runtime.imports import import_xgboost\nimport_xgboost()\n"
+        "from runtime.training import pipeline\n"
+        "heavy = {'sklearn', 'scipy.special', 'numpy.f2py', 'numpy.testing', 'werkzeug',\n"
+        "    'google.protobuf', 'pandas', 'pyarrow', 'daal4py'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+
+
+def test_the_rest_of_numpy_and_scipy_is_there() -> None:
+    run(
+        LEAN + "import numpy\n"
+        "from runtime.acceleration.links import expit\n"
+        "assert 'scipy.special' not in sys.modules and 'numpy.f2py' not in sys.modules\n"
+        "assert numpy.f2py.run_main and numpy.testing.assert_allclose and numpy.rec.array\n"
+        "assert None not in [getattr(numpy, name) for name in set(numpy.__all__) - {'newaxis'}]\n"
+        "import scipy.special, scipy.stats\n"
+        "assert scipy.special.expit is expit and scipy.special._ufuncs.expit is expit\n"
+        "assert scipy.special.softmax([0.0, 0.0]).tolist() == [0.5, 0.5]\n"
+        "assert scipy.stats.norm.cdf(0.0) == 0.5\n"
+    )
+
+
 def test_packages_that_are_imported_already_stay_as_they_are() -> None:
     run("import sklearn.base, xgboost\n" + LEAN + "from xgboost import XGBClassifier" + ESTIMATOR)
     run("import sklearn.base\n" + LEAN + "from xgboost import XGBClassifier" + ESTIMATOR)

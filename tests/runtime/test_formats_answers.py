@@ -14,7 +14,7 @@ import pytest
 from runtime.formats import encode, negotiate
 from runtime.formats.answers import ENCODERS
 from runtime.formats.errors import AcceptError
-from runtime.formats.recordio import MAGIC, Record
+from runtime.formats.recordio import MAGIC, record_class
 
 GENERATOR = np.random.default_rng(3)
 SCORES = GENERATOR.random(50).astype(np.float32)
@@ -37,7 +37,7 @@ def records(body: bytes) -> list[dict[str, list[float]]]:
     while at < len(body):
         magic, length = struct.unpack_from("<II", body, at)
         assert magic == MAGIC == 0xCED7230A
-        message = Record.FromString(body[at + 8 : at + 8 + length])
+        message = record_class().FromString(body[at + 8 : at + 8 + length])
         found.append(
             {
                 key: list(value.float32_tensor.values) or [t.decode() for t in value.bytes.value]

@@ -13,7 +13,7 @@ import pytest
 from decoding import NAN, rows, same
 from runtime.formats import recordio
 from runtime.formats.errors import ColumnsError, DecodeError
-from runtime.formats.recordio import Record, frame
+from runtime.formats.recordio import frame, record_class
 
 RECORDIO = "application/x-recordio-protobuf"
 
@@ -30,7 +30,7 @@ def record(
     kind: str = "float32_tensor",
     shape: int = 0,
 ) -> bytes:
-    message = Record()
+    message = record_class()()
     tensor = getattr(message.features["values"], kind)
     tensor.values.extend(values)
     tensor.keys.extend(keys)
@@ -152,7 +152,7 @@ def test_records_that_are_alike_are_read_as_those_that_are_not(
     values = random.choice([0.0, 1.0, -0.0, 0.25, np.nan, 3e38, 1e-45], (5, 3)).astype(np.float32)
     body = b""
     for row in values:
-        message = recordio.Record()
+        message = recordio.record_class()()
         tensor = message.features["values"].float32_tensor
         tensor.values.extend(row.tolist())
         if seed % 3 == 1:
@@ -170,7 +170,7 @@ def test_records_that_are_alike_are_read_as_those_that_are_not(
 def test_records_of_one_length_that_differ_are_not_taken_for_alike() -> None:
     messages = []
     for key in ("values", "valuez"):
-        message = recordio.Record()
+        message = recordio.record_class()()
         message.features[key].float32_tensor.values.extend([1, 2])
         messages.append(recordio.frame(message.SerializeToString()))
     assert len(set(map(len, messages))) == 1

@@ -18,7 +18,7 @@ from decoding import RECORDIO, rows, same
 from runtime import formats
 from runtime.formats import Schema, read_channel
 from runtime.formats.errors import DecodeError, FormatError
-from runtime.formats.recordio import Record, frame
+from runtime.formats.recordio import frame, record_class
 from runtime.inference.body import MOST_MEMBERS, inflate
 from runtime.inference.errors import BodyTooLargeError
 from test_formats_binary import record
@@ -61,7 +61,7 @@ def test_many_empty_members_take_linear_time_and_have_an_end() -> None:
 
 
 def labelled(keys: list[int], shape: int) -> bytes:
-    message = Record()
+    message = record_class()()
     message.label["values"].float32_tensor.values.append(1)
     tensor = message.features["values"].float32_tensor
     tensor.keys.extend(keys)

@@ -13,7 +13,7 @@ import pytest
 from decoding import RECORDIO, rows
 from runtime.formats import Schema, read_channel
 from runtime.formats.errors import FormatError
-from runtime.formats.recordio import Record, frame
+from runtime.formats.recordio import frame, record_class
 from runtime.formats.sniff import guess
 from test_formats_binary import npy, record
 
@@ -28,7 +28,7 @@ def parquet() -> bytes:
 
 
 def labelled() -> bytes:
-    message = Record()
+    message = record_class()()
     message.label["values"].float32_tensor.values.append(1)
     message.features["values"].float32_tensor.values.extend([1, 2])
     return frame(message.SerializeToString())

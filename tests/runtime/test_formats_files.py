@@ -19,7 +19,7 @@ from sklearn.datasets import dump_svmlight_file
 from locations import PROGRAM
 from runtime.formats import iterate_channel, read_channel
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError, MediaTypeError
-from runtime.formats.recordio import Record, frame
+from runtime.formats.recordio import frame, record_class
 from runtime.formats.table import Table
 
 GENERATOR = np.random.default_rng(5)
@@ -65,7 +65,7 @@ def dense(matrix: csr_matrix) -> np.ndarray:
 def recordio(sparse: bool) -> bytes:
     body = b""
     for row, label in zip(FEATURES, LABELS, strict=True):
-        message = Record()
+        message = record_class()()
         message.label["values"].float32_tensor.values.append(label)
         tensor = message.features["values"].float32_tensor
         keep = np.flatnonzero(~np.isnan(row)) if sparse else np.arange(4)
@@ -223,7 +223,7 @@ def test_recordio_is_read_dense_and_sparse(tmp_path: Path, sparse: bool) -> None
 
 
 def test_recordio_without_label_is_refused(tmp_path: Path) -> None:
-    message = Record()
+    message = record_class()()
     message.features["values"].float32_tensor.values.append(1)
     write(tmp_path / "x", frame(message.SerializeToString()))
     with pytest.raises(DecodeError, match="row 1: no tensor"):

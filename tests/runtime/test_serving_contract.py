@@ -53,7 +53,7 @@ def as_lists(rows: np.ndarray) -> list[list[float | None]]:
 
 
 def recordio_body(rows: np.ndarray) -> bytes:
-    record = recordio.Record
+    record = recordio.record_class()
     out = b""
     for row in rows:
         message = record()
@@ -92,7 +92,7 @@ def read_csv(body: bytes) -> list[float]:
 
 def read_recordio(body: bytes) -> list[float]:
     return [
-        recordio.Record.FromString(message).label["score"].float32_tensor.values[0]
+        recordio.record_class().FromString(message).label["score"].float32_tensor.values[0]
         for message in recordio.payloads(io.BytesIO(body))
     ]
 

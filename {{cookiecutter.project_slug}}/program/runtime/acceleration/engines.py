@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.acceleration.imports import import_engines
 from runtime.acceleration.links import LINKS
+from runtime.imports import import_engines
 from runtime.job import resources
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
+from runtime.imports import import_expit
 from runtime.job.versions import xgboost_version
 
 Floats = NDArray[np.float32]
+expit = import_expit()
 
 SMALLEST_STEP = np.float32(1e-6)  # that XGBoost leaves between expectiles
 

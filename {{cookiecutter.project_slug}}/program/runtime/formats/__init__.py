@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 
-from runtime.formats import sniff
-from runtime.formats.answers import Column, Columns, Outputs, encode
-from runtime.formats.categories import Categories, Unseen
-from runtime.formats.errors import ColumnsError, DecodeError, FormatError, printable
-from runtime.formats.files import iterate_channel, read_channel
-from runtime.formats.media import negotiate, resolve
-from runtime.formats.table import Rows, Schema, Table, blank
+from runtime.imports import import_scipy
+
+import_scipy()  # before the modules below import it, and all of numpy with it
+
+from runtime.formats import sniff  # noqa: E402
+from runtime.formats.answers import Column, Columns, Outputs, encode  # noqa: E402
+from runtime.formats.categories import Categories, Unseen  # noqa: E402
+from runtime.formats.errors import ColumnsError, DecodeError, FormatError, printable  # noqa: E402
+from runtime.formats.files import iterate_channel, read_channel  # noqa: E402
+from runtime.formats.media import negotiate, resolve  # noqa: E402
+from runtime.formats.table import Rows, Schema, Table, blank  # noqa: E402
 
 __all__ = [
     "Categories",

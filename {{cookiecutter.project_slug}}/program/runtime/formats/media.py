@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO
 
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header, parse_options_header
-
 from runtime.formats import (
     delimited,
     delimited_files,
@@ -153,6 +150,10 @@ def negotiate(accept: str | None, default: str, types: tuple[str, ...] = tuple(E
     `default`, itself a type or an Accept list, answers requests that accept anything, and breaks
     ties. Every type carries selected outputs as well as scores. Raises AcceptError.
     """
+    # Only to answer requests: training need not import werkzeug.
+    from werkzeug.datastructures import MIMEAccept
+    from werkzeug.http import parse_accept_header
+
     best = parse_accept_header(plain_ranges(default), MIMEAccept).best_match(types)
     wanted = plain_ranges(accept or "") or plain_ranges(default)
     offers = sorted(types, key=lambda offer: offer != best)
@@ -168,6 +169,8 @@ def negotiate(accept: str | None, default: str, types: tuple[str, ...] = tuple(E
 
 def plain_ranges(accept: str) -> str:
     """Return an Accept list with short names written out, and no parameters but q."""
+    from werkzeug.http import parse_options_header
+
     ranges = []
     for part in accept.split(","):
         head, parameters = parse_options_header(part)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError as MessageError
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -44,8 +43,14 @@ TENSORS = {
 }
 
 
-def describe_record() -> Any:
-    """Return the class of the Record message."""
+@cache
+def record_class() -> Any:
+    """Return the class of the Record message.
+
+    The first one who needs it imports the protobuf library: most jobs and servers never do.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="record.proto", package="aialgs.data")
 
@@ -88,9 +93,6 @@ def describe_record() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("aialgs.data.Record"))
 
 
-Record = describe_record()
-
-
 def frame(payload: bytes) -> bytes:
     """Return `payload` as a record."""
     return HEADER.pack(MAGIC, len(payload)) + payload + bytes(-len(payload) % 4)
@@ -110,7 +112,7 @@ def payloads(stream: BinaryIO) -> Iterator[bytes]:
 
 def label_record(label: Mapping[str, Any]) -> bytes:
     """Return the message that has `label`'s numbers (or texts) by key."""
-    record = Record()
+    record = record_class()()
     for key, value in label.items():
         array = np.atleast_1d(value)
         if array.dtype.kind == "U":
@@ -172,8 +174,10 @@ def alike(body: bytes) -> NDArray[np.float32] | None:
 
 def values_of(payload: bytes) -> NDArray[np.float32] | None:
     """Return the numbers of a record's dense float32 tensor; None where it has no such tensor."""
+    from google.protobuf.message import DecodeError as MessageError
+
     try:
-        entries = Record.FromString(payload).features
+        entries = record_class().FromString(payload).features
     except MessageError:
         return None
     if "values" not in entries or entries["values"].WhichOneof("value") != "float32_tensor":
@@ -212,10 +216,12 @@ def read(stream: BinaryIO, reading: Reading) -> Iterator[Table]:
 
 def parse_records(block: list[bytes]) -> list[Any]:
     """Return the Record of each payload. Raises DecodeError naming the row."""
-    records = []
+    from google.protobuf.message import DecodeError as MessageError
+
+    records, parse = [], record_class().FromString
     for row, payload in enumerate(block, 1):
         try:
-            records.append(Record.FromString(payload))
+            records.append(parse(payload))
         except MessageError:
             raise DecodeError("the record is not a protobuf message", row=row) from None
     return records

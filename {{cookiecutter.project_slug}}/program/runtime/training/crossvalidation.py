@@ -39,7 +39,7 @@ def run(context: results.Context, tables: dict[str, Table], nthread: int) -> Non
         inside = data.matrix(rows(table, train), chosen, nthread)
         outside = data.matrix(rows(table, held), chosen, nthread, inside)
         trained = fit(chosen, {"train": inside, "validation": outside}, nthread)
-        results.save_model(context, trained.booster, f"-{number}")
+        results.save_model(context, trained, f"-{number}")
         scores.append(trained.scores)
         for row, prediction in zip(held, trained.predictions, strict=True):
             out_of_fold[row].append(prediction)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,16 @@ class Fit:
     best: int  # the round that the model ends with
     predictions: Array  # float32 [n] or [n, k], of the last data set
     stopped: bool = False  # by a request from outside
+
+    @cached_property
+    def model(self) -> bytearray:
+        """The model as UBJSON."""
+        return self.booster.save_raw("ubj")
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the model."""
+        return hashlib.sha256(self.model).hexdigest()
 
     @property
     def scores(self) -> dict[str, float]:

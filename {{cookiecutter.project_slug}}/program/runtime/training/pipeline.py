@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from runtime.training import (
     shards,
 )
 from runtime.training.checkpoints import Checkpoints, Digests, digest_of, fingerprint
+from runtime.training.choosing import Chooser
 from runtime.training.cluster import Cluster
 from runtime.training.ending import Stop, abort, classify
 from runtime.training.environment import export
@@ -52,8 +52,12 @@ def run(paths: Paths, stop: Stop) -> int:
     if chosen["booster"] == "gblinear" and "nthread" not in chosen.given:
         nthread = 1  # linear updaters race between threads: no two runs are alike
     export(job, paths, nthread)
-    with scratch_folder(paths) if chosen["external_memory"] else nullcontext("") as scratch:
-        work = Work(paths, options, job, chosen, nthread, stop, Path(scratch))
+    with ExitStack() as stack:
+        proves = options.acceleration != "off" and not chosen["_kfold"]
+        chooser = stack.enter_context(Chooser()) if proves else None
+        external = chosen["external_memory"]
+        scratch = stack.enter_context(scratch_folder(paths)) if external else ""
+        work = Work(paths, options, job, chosen, nthread, stop, Path(scratch), chooser)
         return alone(work) if len(job.hosts.names) == 1 else together(work)
 
 
@@ -68,6 +72,7 @@ class Work:
     nthread: int
     stop: Stop
     scratch: Path  # on disk, for external memory
+    chooser: Chooser | None  # None: XGBoost serves
 
 
 def scratch_folder(paths: Paths) -> TemporaryDirectory[str]:
@@ -157,8 +162,7 @@ def train(work: Work, tables: dict[str, Table], digests: Digests) -> tuple[Fit, 
     matrices = build(work, tables)
     work.stop.wait()
     trained = fit(work.chosen, matrices, work.nthread, checkpoints, lambda: work.stop.requested)
-    digest = hashlib.sha256(trained.booster.save_raw("ubj")).hexdigest()
-    log.info("trained %d rounds; model sha256 %s", len(trained.history), digest)
+    log.info("trained %d rounds; model sha256 %s", len(trained.history), trained.digest)
     return trained, matrices
 
 
@@ -184,7 +188,7 @@ def read_tables(work: Work) -> dict[str, Table]:
 
 
 def context_of(work: Work, tables: dict[str, Table]) -> results.Context:
-    return results.context(work.paths, work.settings, work.job, work.chosen, tables)
+    return results.context(work.paths, work.settings, work.job, work.chosen, tables, work.chooser)
 
 
 def build(work: Work, tables: dict[str, Table]) -> Matrices:

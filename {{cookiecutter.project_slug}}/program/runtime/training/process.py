@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     if script.is_requested(paths):
         return guarded(paths, lambda paths: script.run(paths, chosen.allow_code == "auto"))
     os.environ.setdefault(resources.BLAS_THREADS, "1")  # those of XGBoost are enough
+    os.environ.setdefault(*resources.OPENMP_SPINS)
     sys.stdout.flush()
     before = files_below(paths.model)
     parent = os.getpid()
@@ -67,7 +68,7 @@ def _pass_on(child: int, number: int) -> None:
 
 def work(paths: Paths) -> int:
     """Do the job's work in this process; return its exit code."""
-    from runtime.acceleration.imports import import_xgboost
+    from runtime.imports import import_xgboost
 
     import_xgboost()
     from runtime.training import pipeline

@@ -6,12 +6,11 @@ import json
 import logging
 import math
 import platform
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,13 @@ from runtime.job.description import Job
 from runtime.job.failures import UserError
 from runtime.job.paths import Paths
 from runtime.training import categorical, data, report
+from runtime.training.choosing import Chooser
 from runtime.training.fit import Fit, Matrices
 from runtime.training.parameters import Hyperparameters
 from runtime.training.reference import Reference, document, sampled
 from settings import PROJECT, Settings
 
 PACKAGES = ("xgboost-cpu", "xgboost", "scikit-learn-intelex", "numpy", "scikit-learn")
-PARITY_SECONDS = 600
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +58,7 @@ class Context:
     label_names: tuple[str, ...] | None
     probe: NDArray[np.float32]
     reference: Reference | None  # what drift is measured from; None: DRIFT=off
+    chooser: Chooser | None  # of the engine; None: XGBoost serves
 
     @property
     def num_classes(self) -> int:
@@ -68,7 +68,12 @@ class Context:
 
 
 def context(
-    paths: Paths, settings: Settings, job: Job, chosen: Hyperparameters, tables: dict[str, Table]
+    paths: Paths,
+    settings: Settings,
+    job: Job,
+    chosen: Hyperparameters,
+    tables: dict[str, Table],
+    chooser: Chooser | None,
 ) -> Context:
     """Take from the job's tables what the outputs need of them."""
     train, names = tables["train"], chosen["label_names"]
@@ -87,12 +92,13 @@ def context(
         label_names=train.label_names or (tuple(names) if names else None),
         probe=data.sample(train, chosen["seed"]),
         reference=None if settings.drift == "off" else sampled(tables, chosen["seed"]),
+        chooser=chooser,
     )
 
 
-def save_model(context: Context, booster: xgboost.Booster, suffix: str = "") -> None:
+def save_model(context: Context, trained: Fit, suffix: str = "") -> None:
     """Write the model as UBJSON. Python writes the file: its error for a full disk is clear."""
-    folder, model = context.paths.model, booster.save_raw("ubj")
+    folder, model = context.paths.model, trained.model
     if context.stored:
         model = with_categories(model, context.stored)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +122,6 @@ def save_manifest(
     histograms: dict[str, Any] | None,
 ) -> None:
     """Write the manifest that serving reads."""
-    installed = {entry.metadata["Name"].lower() for entry in metadata.distributions()}
-    versions = {name: metadata.version(name) for name in PACKAGES if name in installed}
     artifact.Manifest(
         feature_names=context.names,
         num_columns=context.columns,
@@ -135,8 +139,18 @@ def save_manifest(
         hyperparameters=context.chosen.given,
         metrics=finite(scores),
         histograms=histograms,
-        versions={"python": platform.python_version(), **versions},
+        versions={"python": platform.python_version(), **versions()},
     ).save(context.paths.model)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of those of PACKAGES that are installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def finite(scores: dict[str, float]) -> dict[str, float]:
@@ -147,29 +161,15 @@ def finite(scores: dict[str, float]) -> dict[str, float]:
 def measure_parity(context: Context) -> dict[str, Any]:
     """Choose the engine for the saved model as serving will; write and return parity.json.
 
-    A process of its own does it: with one thread, as serving has, and out of this one's harm.
     Raises UserError when ACCELERATION=require cannot be met.
     """
     mode, folder = context.settings.acceleration, context.paths.model
     reason = "ACCELERATION=off"
-    if mode != "off":
-        missing = json.dumps(context.chosen["missing"])
-        command = [
-            sys.executable,
-            "-m",
-            "runtime.training.choose_engine",
-            str(folder),
-            mode,
-            missing,
-        ]
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=PARITY_SECONDS)
-            if ended.returncode == 0:
-                found: dict[str, Any] = json.loads((folder / artifact.PARITY_FILE).read_text())
-                return found
-            reason = (ended.stderr.strip() or f"exit code {ended.returncode}").splitlines()[-1]
-        except subprocess.TimeoutExpired:
-            reason = f"the parity check gave no answer within {PARITY_SECONDS} s"
+    if context.chooser:
+        reason = context.chooser.choose(folder, mode, context.chosen["missing"])
+        if not reason:
+            found: dict[str, Any] = json.loads((folder / artifact.PARITY_FILE).read_text())
+            return found
         log.warning("the parity check failed, serving will use XGBoost: %s", reason)
     if mode == "require":
         raise UserError(f"ACCELERATION=require, but this model cannot be accelerated: {reason}")
@@ -192,7 +192,7 @@ def best_effort(what: str) -> Iterator[None]:
 def write(context: Context, trained: Fit, matrices: Matrices) -> None:
     """Write every output of a fit: the model and its manifest first, the rest as far as it goes."""
     folder = context.paths.model
-    save_model(context, trained.booster)
+    save_model(context, trained)
     save_manifest(context, None, trained.scores, None)
     log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
     parity: dict[str, Any] = {}

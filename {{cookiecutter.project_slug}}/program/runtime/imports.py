@@ -1,8 +1,9 @@
-"""Import XGBoost and daal4py without scikit-learn: nothing here uses it.
+"""Import XGBoost, daal4py and scipy without what they import and nothing here uses.
 
-XGBoost imports it for its estimators and daal4py for its own, with a good part of scipy: more than
-a second and 60 MB of each process. Whoever asks for the estimators later, such as `model_fn` of a
-program in framework mode, gets them as usual.
+XGBoost imports scikit-learn for its estimators and daal4py for its own, with a good part of scipy:
+more than a second and 60 MB of each process. scipy.sparse imports all of numpy, with its compiler
+for Fortran and its tools for tests: half of its time. Whoever asks for any of these later, such as
+`model_fn` of a program in framework mode, gets them as usual.
 """
 
 from __future__ import annotations
@@ -13,8 +14,46 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+import numpy
+
 ESTIMATORS = ("mb", "sklearn")  # of daal4py
 SUBMODULES = ("plotting", "sklearn")  # of xgboost, that need scikit-learn where it is installed
+UNUSED_BY_SCIPY = ("char", "core", "ctypeslib", "f2py", "rec", "strings", "testing")  # of numpy
+
+
+def import_scipy() -> None:
+    """Import scipy.sparse without most of numpy's submodules, unless it is imported already.
+
+    Its layer for other array libraries begins with `from numpy import *`, which imports those that
+    numpy itself imports only when they are asked for.
+    """
+    if "scipy.sparse" in sys.modules:
+        return
+    placeholders = dict.fromkeys(name for name in UNUSED_BY_SCIPY if name not in vars(numpy))
+    vars(numpy).update(placeholders)
+    try:
+        import scipy.sparse  # noqa: F401
+    finally:
+        for name in placeholders:
+            delattr(numpy, name)
+
+
+def import_expit() -> Any:
+    """Return the function `scipy.special.expit`, from the compiled module that has it.
+
+    The package around it spends ten times as long on wrapping its functions for other libraries.
+    """
+    name = "scipy.special"
+    if name not in sys.modules:
+        import_scipy()
+        package = ModuleType(name)
+        package.__path__ = [f"{folder}/special" for folder in sys.modules["scipy"].__path__]
+        sys.modules[name] = package
+        try:
+            importlib.import_module(f"{name}._ufuncs")
+        finally:
+            del sys.modules[name]
+    return importlib.import_module(f"{name}._ufuncs").expit
 
 
 def import_engines() -> None:
@@ -28,6 +67,7 @@ def import_xgboost() -> None:
     """Import xgboost without scikit-learn, unless either is imported already."""
     if "xgboost" in sys.modules or "sklearn" in sys.modules:
         return
+    import_scipy()
     hidden = ("sklearn", "xgboost.sklearn")
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: cannot be imported
     try:
