@@ -306,8 +306,12 @@ def scraped(server: Server) -> dict[str, Metric]:
 
 def test_a_scrape_has_the_metrics_that_the_readme_names(server: Server) -> None:
     server.post(to_csv(ROWS))
+    server.post(b"x")
     documented = {family.name.removesuffix("_total"): family for family in monitor.families()}
-    found = scraped(server)
+    limit, found = time.monotonic() + 10, scraped(server)
+    while not {"rows", "errors"} <= set(found) and time.monotonic() < limit:
+        time.sleep(0.1)  # the workers write their counts once a second
+        found = scraped(server)
     absent = {name for name in set(documented) - set(found) if not name.startswith("drift_")}
     # With SHADOW_RATE, or when contributions are asked for; drift needs histograms.
     assert absent <= {"shadow_requests", "contributions_engine"}
