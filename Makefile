@@ -26,7 +26,7 @@ LONG_FILES := test_acceleration_random.py test_acceleration_categories.py test_f
     test_training_checkpoints.py test_serving_life.py test_server_stopping.py \
     test_server_metrics.py test_server_slow_readers.py
 
-.PHONY: help demo test environment test-fast test-runtime test-long test-servers test-built-in test-rendered test-container test-bare lint readme manifest clean
+.PHONY: help demo test environment test-fast test-runtime test-long test-servers test-built-in test-mlflow test-rendered test-container test-bare lint readme manifest clean
 .SILENT:
 
 help:  ## show what there is to run
@@ -55,6 +55,10 @@ test-servers: $(VENV)/ready  ## of the runtime, what starts servers, behind ngin
 
 test-built-in: $(VENV)/ready  ## of the runtime, what is compared with the built-in container
 	$(MAKE) --no-print-directory test-runtime ARGS="$(AS_BUILT_IN)"
+
+test-mlflow: $(VENV)/ready  ## of the runtime, what talks to MLflow's own servers
+	client=$$($(BIN)/python tests/environment.py mlflow) && server=$$($(BIN)/python tests/environment.py mlflow-server) \
+	    && cd tests/runtime && MLFLOW_SERVER="$$server" "$$client" -m pytest test_mlflow_*.py
 
 test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and validation
 	$(BIN)/python -m pytest $(PARALLEL) -m rendered

@@ -68,6 +68,7 @@ FILES = (
     "requirements-deploy.txt",
     "requirements-dev.txt",
     "requirements-gpu.txt",
+    "requirements-mlflow.txt",
     "requirements-parquet.txt",
     "requirements-s3.txt",
     "requirements.in",

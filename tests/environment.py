@@ -1,6 +1,8 @@
 """An environment with all that projects and the runtime's tests need, kept under build/.
 
-python environment.py        makes it where it is missing; prints its Python
+python environment.py                  makes it where it is missing; prints its Python
+python environment.py mlflow           one that has MLflow's client as well
+python environment.py mlflow-server    one of MLflow itself, which needs another gunicorn
 """
 
 from __future__ import annotations
@@ -16,7 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / "{{cookiecutter.project_slug}}"
 RUNTIME = ROOT / "tests/runtime/requirements.txt"
-INSTALLED = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
+PROJECT = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
+FILES = {
+    "project": [*(TREE / name for name in PROJECT), RUNTIME],
+    "mlflow": [*(TREE / name for name in (*PROJECT, "requirements-mlflow.txt")), RUNTIME],
+    "mlflow-server": [RUNTIME.with_name("requirements-mlflow-server.txt")],
+}
 
 
 class NoEnvironmentError(Exception):
@@ -35,26 +42,25 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def project_python() -> Path:
-    """Return the Python of the environment, made once per set of requirement files.
+def project_python(name: str = "project") -> Path:
+    """Return the Python of an environment of FILES, made once per set of requirement files.
 
     Raises NoEnvironmentError.
     """
-    every = [*sorted(TREE.glob("requirements*.txt")), RUNTIME]
+    every = [*sorted(TREE.glob("requirements*.txt")), *FILES[name]]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in every)).hexdigest()[:12]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = ROOT / "build" / f"project-{version}-{digest}"
+    folder = ROOT / "build" / f"{name}-{version}-{digest}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     with locked(ROOT / "build" / "project.lock"):
         if not (folder / "ready").exists():
-            make(folder, python)
+            make(folder, python, FILES[name])
             (folder / "ready").touch()
     return python
 
 
-def make(folder: Path, python: Path) -> None:
+def make(folder: Path, python: Path, files: list[Path]) -> None:
     """Make the environment and install everything."""
-    files = [*(TREE / name for name in INSTALLED), RUNTIME]
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     commands = [[sys.executable, "-m", "venv", "--clear", folder]]
     commands += [[*pip, "-r", path] for path in files]
@@ -66,4 +72,4 @@ def make(folder: Path, python: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(project_python())
+    print(project_python(*sys.argv[1:]))

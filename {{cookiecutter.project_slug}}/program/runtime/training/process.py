@@ -19,7 +19,7 @@ import settings
 from runtime.job import logs, resources
 from runtime.job.failures import PlatformError, UserError
 from runtime.job.paths import Paths
-from runtime.training import script
+from runtime.training import script, tracking
 from runtime.training.ending import Stop, classify, discard, fail, files_below
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     code = _ended(paths, os.waitpid(child, 0)[1])
     if code != 0:
         discard(paths.model, before)
+    elif tracking.is_requested() and files_below(paths.model) != before:  # by the first host alone
+        tracking.track()
     return code
 
 
