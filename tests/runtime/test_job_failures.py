@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,25 @@ def test_a_failure_that_cannot_be_written_is_logged_and_hides_nothing(
     with caplog.at_level(logging.ERROR):
         write_failure(tmp_path / "output" / "failure", UserError("message"))
     assert "cannot write" in caplog.text
+
+
+def test_the_file_is_whole_while_two_threads_write_it(tmp_path: Path) -> None:
+    file, stop = tmp_path / "failure", threading.Event()
+    write_failure(file, UserError("of this host"))
+
+    def write(message: str) -> None:
+        while not stop.is_set():
+            write_failure(file, UserError(message))
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in ("of this host", "of both")]
+    for thread in threads:
+        thread.start()
+    seen = {file.read_text() for _ in range(2_000)}
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert seen <= {"UserError: of this host", "UserError: of both"}
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_the_kinds_of_error_have_exit_codes_of_their_own() -> None:

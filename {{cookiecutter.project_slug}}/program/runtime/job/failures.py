@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 LIMIT = 1024  # characters of output/failure that become the job's FailureReason
@@ -37,13 +38,17 @@ class PlatformError(ContainerError):
 def write_failure(path: Path, error: ContainerError) -> None:
     """Write `Class: message` to the failure file, at most 1,024 characters, message first.
 
-    Never raises: a failure that cannot be written is logged, so that the true error survives.
+    Never raises: a failure that cannot be written is logged, so that the true error survives. The
+    file is whole at any time: where hosts fail together, two threads write it, and one of them
+    ends the process.
     """
     text = f"{type(error).__name__}: {error}"
     if len(text) > LIMIT:
         text = text[: LIMIT - 4].rstrip() + " ..."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        draft = path.with_name(f".{path.name}-{threading.get_ident()}")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
     except OSError as problem:
         log.error("cannot write %s: %s", path, problem)
