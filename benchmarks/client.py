@@ -44,21 +44,22 @@ def burst(
     seconds: float,
     *,
     finish: bool = False,
+    path: str = "/invocations",
 ) -> Load:
-    """Post the file `body` to /invocations from `clients` connections for `seconds`.
+    """Post the file `body` to `path` from `clients` connections for `seconds`.
 
     With `finish`, by Python's own client, the last answers are waited for: wrk leaves the server at
     work, and long requests would disturb whoever is measured next.
     """
     run = _wrk if client_name() == "wrk" and not finish else _python
-    load = run(port, body, content_type, clients, seconds)
+    load = run(port, body, content_type, clients, seconds, path)
     if load.errors or not load.requests:
         raise RuntimeError(f"port {port}: {load.errors} of {load.requests} requests failed")
     return load
 
 
-def _wrk(port: int, body: Path, content_type: str, clients: int, seconds: float) -> Load:
-    url = f"http://127.0.0.1:{port}/invocations"
+def _wrk(port: int, body: Path, content_type: str, clients: int, seconds: float, path: str) -> Load:
+    url = f"http://127.0.0.1:{port}{path}"
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s"]
     command += ["-s", str(SCRIPT), url]
     environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_TYPE": content_type}
@@ -69,7 +70,9 @@ def _wrk(port: int, body: Path, content_type: str, clients: int, seconds: float)
     return Load(**json.loads(line.removeprefix("RESULT ")))
 
 
-def _python(port: int, body: Path, content_type: str, clients: int, seconds: float) -> Load:
+def _python(
+    port: int, body: Path, content_type: str, clients: int, seconds: float, path: str
+) -> Load:
     content, latencies, errors = body.read_bytes(), [], []
     headers = {"Content-Type": content_type}
     start = time.perf_counter()
@@ -77,7 +80,7 @@ def _python(port: int, body: Path, content_type: str, clients: int, seconds: flo
     def post_until(end: float) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while (sent := time.perf_counter()) < end:
-            connection.request("POST", "/invocations", content, headers)
+            connection.request("POST", path, content, headers)
             answer = connection.getresponse()
             answer.read()
             latencies.append(time.perf_counter() - sent)

@@ -12,13 +12,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = Path(__file__).resolve().parents[1] / "{{cookiecutter.project_slug}}" / "program"
 TICK = os.sysconf("SC_CLK_TCK")
 START_LIMIT = 120.0  # seconds
+STOP_LIMIT = 40.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,28 @@ def floor_program(folder: Path, *, own_worker: bool = False) -> Path:
     return target
 
 
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path, limit: float) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path, limit: float) -> None:
     while time.perf_counter() < limit:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.01)
     raise RuntimeError(f"the server did not start; its last lines:\n{log.read_text()[-2000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a server, and what it started: not every server ends its own processes."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_LIMIT)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextmanager
@@ -117,8 +129,12 @@ def serve(
     program: Path = PROGRAM,
     environ: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
+    ping: str = "/ping",
 ) -> Iterator[Server]:
-    """Run `serve` of `program`, or `command`, with `base` as its /opt/ml; stop it at the end."""
+    """Run `serve` of `program`, or `command`, with `base` as its /opt/ml; stop it at the end.
+
+    It is ready when it answers `ping` with 200.
+    """
     port = free_port()
     log = base / f"serve-{port}.log"
     environment = {
@@ -136,10 +152,10 @@ def serve(
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
-            _wait(port, process, log, start + START_LIMIT)
+            _wait(f"http://127.0.0.1:{port}{ping}", process, log, start + START_LIMIT)
             yield Server(port, process.pid, time.perf_counter() - start, log)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(40)
+            _stop(process)
