@@ -19,8 +19,10 @@ import pandas as pd
 import pytest
 import xgboost
 from flask.testing import FlaskClient
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import custom
 import settings
 from conftest import Server, save, to_csv
 from predictor import create_app
@@ -304,6 +306,29 @@ def test_selected_keys_do_not_hide_the_scores(job: Job) -> None:
     for rows in np.array_split(stream(3, 600), 6):
         client.post("/invocations", data=to_csv(rows), content_type="text/csv")
     assert metrics(client)["drift_score_psi"]["score"] < 0.1
+
+
+def test_scores_are_those_that_postprocess_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(custom, "postprocess", lambda scores, rows: scores * 100)
+    job = simple_job(tmp_path, 1500, num_round="3")
+    assert job.run().code == 0
+    assert kept(job)["scores"]["outputs"][0]["bounds"][-1] > 50
+    look = list(send(client_of(tmp_path), stream(4)))[-1]
+    assert look["drift_score_psi"]["score"] < 0.1
+
+
+def test_a_name_of_a_column_stays_one_label(job: Job) -> None:
+    document = kept(job)
+    name = 'a"b\\c} 1 {'
+    document["features"][0]["name"] = name
+    found = Drift(document, COLUMNS, None, None)
+    found.offer(Rows(stream(1)), None)
+    found.flush()
+    families = text_string_to_metric_families(generate_latest(found).decode())
+    psi = next(family for family in families if family.name == "drift_feature_psi")
+    assert [sample.labels["feature"] for sample in psi.samples][:2] == [name, "f1"]
 
 
 def test_what_is_refused_is_not_counted(client: FlaskClient) -> None:

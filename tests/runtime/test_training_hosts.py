@@ -131,6 +131,8 @@ def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path) -> None:
     assert agreed(outcomes, on=count)
     saved = [(job.base / "model" / "xgboost-model").exists() for job in jobs]
     assert saved == [True] + [False] * (count - 1)
+    said = ["drift: histograms of the rows of this host alone" in log for _, log in outcomes]
+    assert said == saved
     expected = alone(tmp_path / "alone", np.concatenate(train), np.concatenate(valid))
     # The bins come from sketches of the hosts' shares, which differ a little from one of all rows.
     assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.02)

@@ -193,11 +193,10 @@ def write(context: Context, trained: Fit, matrices: Matrices) -> None:
     """Write every output of a fit: the model and its manifest first, the rest as far as it goes."""
     folder = context.paths.model
     save_model(context, trained)
-    save_manifest(context, None, trained.scores, None)
-    log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
-    parity: dict[str, Any] = {}
     histograms = histograms_of(context, trained.booster)
     save_manifest(context, None, trained.scores, histograms)
+    log.info("model saved after round %d of %d", trained.best, len(trained.history) - 1)
+    parity: dict[str, Any] = {}
     with best_effort("the template of the report"):  # 40 ms, while another process compares
         threading.Thread(target=report.template).start()
     with best_effort("the comparison of the engines"):
