@@ -145,12 +145,17 @@ class Binning:
         """Return the bin of each value, uint8 [rows, columns], of float32 [rows, columns]."""
         bins = np.empty(values.shape, np.uint8)
         if self.numbers.size:
-            above = values[:, self.numbers, None] > self.bounds[self.numbers]
-            bins[:, self.numbers] = above.sum(axis=2)
+            own = values[:, self.numbers]
+            found = np.zeros(own.shape, np.uint8)
+            for bound in self.bounds[self.numbers].T:  # NaN where a column has no more
+                found += own > bound
+            bins[:, self.numbers] = found
         if self.codes.size:
-            same = values[:, self.codes, None] == self.bounds[self.codes]
-            other = self.missing[self.codes] - 1
-            bins[:, self.codes] = np.where(same.any(axis=2), same.argmax(axis=2), other)
+            own = values[:, self.codes]
+            found = np.broadcast_to(self.missing[self.codes] - 1, own.shape).copy()
+            for number, code in enumerate(self.bounds[self.codes].T):
+                found[own == code] = number
+            bins[:, self.codes] = found
         return np.where(np.isnan(values), self.missing, bins)
 
 
