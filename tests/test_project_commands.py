@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rendering import WINDOWS, render
+from rendering import WINDOWS, render, run_module
 
 pytestmark = [
     pytest.mark.rendered,
@@ -115,6 +115,16 @@ def test_a_trained_model_is_tested_measured_and_asked(
     assert "engine" in project.run("parity")
     picture = project.run("bench", "ARGS=--turns 1 --seconds 0.01").splitlines()[-1]
     assert (project.folder / picture.removeprefix("picture: ")).is_file()
+
+
+def test_invoke_posts_a_row_to_a_server(
+    project: Project, template: Path, project_python: Path
+) -> None:
+    test = "test_sample.py::test_make_invoke_posts_a_row_to_the_served_model"
+    arguments = ("pytest", "-p", "no:cacheprovider", test)
+    variables = {"PROJECT_FOLDER": str(project.folder)}
+    last = run_module(project_python, template / "tests/runtime", *arguments, **variables)
+    assert last.startswith("1 passed")
 
 
 def test_commit_hooks_are_installed_in_a_repository_of_the_project_alone(project: Project) -> None:

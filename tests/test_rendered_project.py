@@ -33,7 +33,7 @@ ANSWERS = {
     "ten classes in recordio": {"num_classes": "10", "input_format": "recordio-protobuf"},
 }
 # What depends on the answers; the rest of the runtime is the same code in every rendering.
-SUITES_OF_ANSWERS = ("test_settings.py", "test_readme.py", "test_sample.py")
+SUITES_OF_ANSWERS = ("test_settings.py", "test_readme.py")
 CHECKS = {
     "lint": ["ruff", "check", "--no-cache"],
     "format": ["ruff", "format", "--check", "--no-cache"],

@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.validate import ParamValidator
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
@@ -185,10 +186,16 @@ def printed(cloud: Cloud, output: str) -> list[tuple[Any, str, dict[str, Any]]]:
 class Session(boto3.Session):
     """A session that makes each client once: botocore takes a tenth of a second for one."""
 
-    @functools.cache  # noqa: B019
-    def client(self, service: str, **options: Any) -> Any:  # type: ignore[override]
-        """Return the client of `service`."""
-        return super().client(service)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def client(self, service: str, config: Config | None = None) -> Any:  # type: ignore[override]
+        """Return the client of `service`; configurations that say the same are the same."""
+        key = (service, repr(sorted(vars(config).items())) if config else "")
+        if key not in self._made:
+            self._made[key] = super().client(service, config=config)
+        return self._made[key]
 
 
 @functools.cache

@@ -11,16 +11,20 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xgboost
 
+import settings
 from conftest import Response, Server, start_server
 from framework_job import SCRIPTS, Request, requests, serving_model
+from predictor import create_app
+from runtime.job.paths import Paths
 from runtime.job.versions import xgboost_version
 
 EXPECTED = json.loads((SCRIPTS / "expected.json").read_text(encoding="utf-8"))["answers"]
@@ -44,6 +48,21 @@ def put(folder: Path, script: str | dict[str, str], model: xgboost.Booster | Non
         for name, text in script.items():
             (code / name).write_text(text)
     return folder
+
+
+@pytest.fixture(scope="module")
+def served(launch: Serve, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Server]:
+    """Return a function that starts a server with a recorded program, once for the module."""
+    known: dict[str, Server] = {}
+
+    def start(script: str) -> Server:
+        if script not in known:
+            base = tmp_path_factory.mktemp("served")
+            put(base / "model", script)
+            known[script] = launch(base, SAGEMAKER_PROGRAM="serve.py", WEB_CONCURRENCY="1")
+        return known[script]
+
+    return start
 
 
 @pytest.fixture
@@ -92,8 +111,10 @@ def assert_same(found: bytes, expected: bytes) -> None:
 
 
 @pytest.mark.parametrize("script", sorted(EXPECTED))
-def test_answers_are_those_of_aws_byte_for_byte(serve: Serve, script: str) -> None:
-    server = serve(script)
+def test_answers_are_those_of_aws_byte_for_byte(
+    served: Callable[[str], Server], script: str
+) -> None:
+    server = served(script)
     for request, (status, media_type, body, name) in zip(
         requests(script), EXPECTED[script], strict=True
     ):
@@ -125,8 +146,10 @@ def test_model_fn_alone_is_accelerated_and_custom_functions_are_not(serve: Serve
         assert report["largest_difference"] == 0
 
 
-def test_a_predict_fn_is_left_to_xgboost_and_the_log_says_so(serve: Serve) -> None:
-    server = serve("functions")
+def test_a_predict_fn_is_left_to_xgboost_and_the_log_says_so(
+    served: Callable[[str], Server],
+) -> None:
+    server = served("functions")
     assert engine_of(server) == "program"
     assert "predict_fn answers: what it calls is not accelerated" in server.output()
 
@@ -221,32 +244,58 @@ def failing(server: Server, text: str) -> None:
     assert server.post(b"1").status == 503
 
 
-@pytest.mark.parametrize(
-    ("files", "reason"),
-    [
-        (
-            {"serve.py": "import no_such_package"},
-            "serve.py cannot be imported: ModuleNotFoundError",
-        ),
-        (
-            {"serve.py": "def model_fn(d): raise ValueError('no file')"},
-            "model_fn failed: ValueError",
-        ),
-        (
-            {"serve.py": "model_fn = transform_fn = predict_fn = print"},
-            "transform_fn excludes predict_fn",
-        ),
-        ({"serve.py": "predict_fn = print"}, "serve.py has no model_fn"),
-        ({"other.py": ""}, "SAGEMAKER_PROGRAM=serve.py is not in"),
-        (
-            {"serve.py": "", "requirements.txt": "--no-index\nno-such-package==1"},
-            "No matching distribution found for no-such-package==1",
-        ),
-    ],
-)
-def test_a_program_that_cannot_serve_is_a_503_with_its_reason(
-    serve: Serve, files: dict[str, str], reason: str
+FAULTS: dict[str, tuple[dict[str, str], str]] = {
+    "import": (
+        {"serve.py": "import no_such_package"},
+        "serve.py cannot be imported: ModuleNotFoundError",
+    ),
+    "model_fn": (
+        {"serve.py": "def model_fn(d): raise ValueError('no file')"},
+        "model_fn failed: ValueError",
+    ),
+    "exclusive": (
+        {"serve.py": "model_fn = transform_fn = predict_fn = print"},
+        "transform_fn excludes predict_fn",
+    ),
+    "no model_fn": ({"serve.py": "predict_fn = print"}, "serve.py has no model_fn"),
+    "no program": ({"other.py": ""}, "SAGEMAKER_PROGRAM=serve.py is not in"),
+    "requirements": (
+        {"serve.py": "", "requirements.txt": "--no-index\nno-such-package==1"},
+        "No matching distribution found for no-such-package==1",
+    ),
+}
+OUTSIDE = list(FAULTS) if "CONTRACT_IMAGE" in os.environ else ["model_fn"]
+
+
+@pytest.fixture
+def _modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget the program that is imported in this process, and where it was found."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before:
+        if name.endswith("serve"):
+            del sys.modules[name]
+
+
+@pytest.mark.skipif("CONTRACT_IMAGE" in os.environ, reason="looks into the application")
+@pytest.mark.usefixtures("_modules")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_program_that_cannot_serve_is_a_reason_in_place_of_a_model(
+    tmp_path: Path, fault: str
 ) -> None:
+    files, reason = FAULTS[fault]
+    put(tmp_path / "model", files)
+    chosen = settings.load({**os.environ, "SAGEMAKER_PROGRAM": "serve.py"})
+    client = create_app(chosen, Paths(tmp_path)).test_client()
+    for answer in (client.get("/ping"), client.post("/invocations", data=b"1")):
+        assert answer.status_code == 503
+        assert reason in answer.json["message"]
+
+
+@pytest.mark.parametrize("fault", OUTSIDE)
+def test_a_program_that_cannot_serve_is_a_503_with_its_reason(serve: Serve, fault: str) -> None:
+    files, reason = FAULTS[fault]
     failing(serve(files, ready=False), reason)
 
 
