@@ -38,7 +38,7 @@ def main() -> None:
     )
     parser.add_argument("--turns", type=int, default=10, help="alternations (default 10)")
     parser.add_argument("--seconds", type=int, default=2, help="of one burst (default 2)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of training (default 1000000)")
+    parser.add_argument("--rows", type=int, help="of training (default: three sizes)")
     parser.add_argument(
         "--python",
         default=sys.executable,
@@ -61,7 +61,8 @@ def main() -> None:
     if "startup" in arguments.what:
         startup.run(RESULTS, max(3, arguments.turns // 3))
     if "training" in arguments.what:
-        training.run(RESULTS, arguments.rows, max(3, arguments.turns // 3))
+        sizes = (arguments.rows,) if arguments.rows else training.SIZES
+        training.run(RESULTS, sizes, arguments.turns)
     if "drift" in arguments.what:
         drift.run(RESULTS, arguments.turns, arguments.seconds)
     if "adversarial" in arguments.what:

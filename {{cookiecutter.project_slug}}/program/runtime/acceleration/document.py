@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.acceleration import ubjson
+
 if TYPE_CHECKING:
     import xgboost
 
-ROUNDS = 50  # boosting rounds that are held as text at a time
+ROUNDS = 50  # boosting rounds that are read at a time
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -67,7 +69,8 @@ def read(booster: xgboost.Booster) -> Document:
         gradient, parameters = learner["gradient_booster"], learner["learner_model_param"]
         model = gradient.get("gbtree", gradient)["model"]
         raw, groups = model.get("trees", []), model.get("tree_info", [])
-        weights = weight_drop(gradient) or [1.0] * len(raw)
+        weights = weight_drop(gradient)
+        weights = [1.0] * len(raw) if weights is None or not len(weights) else weights
         for parts in zip(raw, groups, weights, strict=True):
             trees += _trees(*parts)
         dropped |= any(weight != 1.0 for weight in weights)
@@ -92,14 +95,14 @@ def weight_drop(gradient: dict[str, Any]) -> Any:
 
 
 def _pieces(booster: xgboost.Booster) -> Iterator[dict[str, Any]]:
-    """Yield the model as JSON, some rounds at a time: as one text a large model needs gigabytes."""
+    """Yield the model some rounds at a time: as a whole a large one needs gigabytes."""
     name = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
     rounds = 0 if name == "gblinear" else booster.num_boosted_rounds()
     if not rounds:
-        yield json.loads(booster.save_raw("json"))["learner"]
+        yield ubjson.read(booster.save_raw("ubj"))["learner"]
     for start in range(0, rounds, ROUNDS):
         part = booster[start : min(start + ROUNDS, rounds)]
-        yield json.loads(part.save_raw("json"))["learner"]
+        yield ubjson.read(part.save_raw("ubj"))["learner"]
 
 
 def _trees(raw: dict[str, Any], group: int, weight: float) -> list[Tree]:
@@ -132,8 +135,10 @@ def _trees(raw: dict[str, Any], group: int, weight: float) -> list[Tree]:
 
 def _categories(raw: dict[str, Any]) -> dict[int, tuple[int, ...]]:
     """Return the codes that go right, by the nodes that split on categories."""
-    parts = (raw["categories_nodes"], raw["categories_segments"], raw["categories_sizes"])
-    codes = raw["categories"]
+    names = ("categories_nodes", "categories_segments", "categories_sizes", "categories")
+    if not len(raw["categories_nodes"]):
+        return {}
+    *parts, codes = (np.asarray(raw[name], np.int64).tolist() for name in names)
     return {
         node: tuple(sorted(codes[start : start + size]))
         for node, start, size in zip(*parts, strict=True)

@@ -18,6 +18,7 @@ from runtime.acceleration.document import weight_drop
 Ints = NDArray[np.int64]
 
 NO_PARENT = 2**31 - 1
+TREES = 512  # that are walked side by side
 PER_NODE = (
     *("default_left", "parents", "right_children", "split_conditions", "split_indices"),
     "sum_hessian",
@@ -47,39 +48,68 @@ def check(data: bytes | bytearray) -> None:
         rounds = np.asarray(model.get("iteration_indptr", [0, count]), np.int64)
         ends = (int(rounds[0]), int(rounds[-1])) if len(rounds) else (0, count)
         _demand(ends == (0, count) and (np.diff(rounds) >= 0).all(), "iteration_indptr")
-        for number, tree in enumerate(trees):
-            _check_tree(tree, features, f"tree {number}: ")
+        for first in range(0, count, TREES):
+            _check_trees(trees[first : first + TREES], features, first)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"something is missing: {type(error).__name__} {error}") from None
 
 
-def _check_tree(tree: dict[str, Any], features: int, place: str) -> None:
-    """Check that every node that the root leads to exists, and is led to once."""
-    left = np.asarray(tree["left_children"], np.int64)
-    right = np.asarray(tree["right_children"], np.int64)
-    parents = np.asarray(tree["parents"], np.int64)
-    column = np.asarray(tree["split_indices"], np.int64)
-    count = len(left)
-    _demand(count > 0 and int(tree["tree_param"]["num_nodes"]) == count, f"{place}num_nodes")
-    _demand(all(len(tree[name]) == count for name in PER_NODE), f"{place}the number of nodes")
-    _check_categories(tree, count, place)
-    _demand(_within(parents[(parents != -1) & (parents != NO_PARENT)], 0, count), f"{place}parents")
-    level, seen = np.zeros(1, np.int64), 1
+def _check_trees(trees: list[dict[str, Any]], features: int, first: int) -> None:
+    """Check some trees, of which `first` is the number of the first one."""
+    for number, tree in enumerate(trees, first):
+        count, place = len(tree["left_children"]), f"tree {number}: "
+        _demand(count > 0 and int(tree["tree_param"]["num_nodes"]) == count, f"{place}num_nodes")
+        _demand(all(len(tree[name]) == count for name in PER_NODE), f"{place}the number of nodes")
+        _check_categories(tree, count, place)
+        if (outputs := int(tree["tree_param"]["size_leaf_vector"])) > 1:
+            left, right = _nodes(tree, "left_children"), _nodes(tree, "right_children")
+            vectors = len(tree.get("leaf_weights", ())) // outputs
+            fits = _within(right[left == -1], -1, max(vectors, 1))
+            _demand(fits, f"{place}leaf_weights")
+    _walk(trees, features, first)
+
+
+def _walk(trees: list[dict[str, Any]], features: int, first: int) -> None:
+    """Check that every node that a root leads to exists, and is led to once: a level at a time, of
+    all trees together."""
+    names = ("left_children", "right_children", "parents", "split_indices")
+    left, right, parents, column = (
+        np.concatenate([_nodes(tree, name) for tree in trees]) for name in names
+    )
+    counts = np.array([len(tree["left_children"]) for tree in trees])
+    starts, owners = np.cumsum(counts) - counts, np.repeat(np.arange(len(trees)), counts)
+
+    def demand(fits: NDArray[np.bool_], of: Ints, what: str) -> None:
+        if not fits.all():
+            _demand(False, f"tree {first + of[fits.argmin()]}: {what}")
+
+    absent = (parents == -1) | (parents == NO_PARENT)
+    demand(absent | ((parents >= 0) & (parents < counts[owners])), owners, "parents")
+    level, seen = starts, np.ones(len(trees), np.int64)
     while len(level := level[left[level] != -1]):
-        _demand(_within(column[level], 0, features), f"{place}split_indices")
-        above, level = np.tile(level, 2), np.concatenate([left[level], right[level]])
-        _demand(_within(level, 1, count), f"{place}the children")
-        _demand(np.array_equal(parents[level], above), f"{place}the parents")
-        seen += len(level)
-        _demand(seen <= count, f"{place}the children, in a circle")
-    if (outputs := int(tree["tree_param"]["size_leaf_vector"])) > 1:
-        vectors = len(tree.get("leaf_weights", ())) // outputs
-        _demand(_within(right[left == -1], -1, max(vectors, 1)), f"{place}leaf_weights")
+        of = owners[level]
+        demand((column[level] >= 0) & (column[level] < features), of, "split_indices")
+        above, of = np.tile(level - starts[of], 2), np.tile(of, 2)
+        below = np.concatenate([left[level], right[level]])
+        demand((below >= 1) & (below < counts[of]), of, "the children")
+        level = below + starts[of]
+        demand(parents[level] == above, of, "the parents")
+        seen += np.bincount(of, minlength=len(trees))
+        demand(seen <= counts, np.arange(len(trees)), "the children, in a circle")
+
+
+def _nodes(tree: dict[str, Any], name: str) -> Ints:
+    """Return an array of a tree as int64 [nodes]. Raises ValueError."""
+    values = np.asarray(tree[name], np.int64)
+    _demand(values.ndim == 1, name)
+    return values
 
 
 def _check_categories(tree: dict[str, Any], nodes: int, place: str) -> None:
-    codes = np.asarray(tree.get("categories", ()), np.int64)
     parts = ("categories_nodes", "categories_segments", "categories_sizes")
+    if not any(len(tree.get(name, ())) for name in ("categories", *parts)):
+        return
+    codes = np.asarray(tree.get("categories", ()), np.int64)
     at, start, size = (np.asarray(tree.get(name, ()), np.int64) for name in parts)
     fits = len(at) == len(start) == len(size) and _within(at, 0, nodes)
     fits = fits and _within(size, 0, len(codes) + 1) and _within(start, 0, len(codes) + 1)

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEEPEST = 32  # levels of arrays and objects; models have a dozen
-NUMBERS = {
-    b"i": ">i1",
-    b"U": ">u1",
-    b"I": ">i2",
-    b"l": ">i4",
-    b"L": ">i8",
-    b"d": ">f4",
-    b"D": ">f8",
+NUMBERS: dict[bytes, np.dtype[Any]] = {
+    b"i": np.dtype(">i1"),
+    b"U": np.dtype(">u1"),
+    b"I": np.dtype(">i2"),
+    b"l": np.dtype(">i4"),
+    b"L": np.dtype(">i8"),
+    b"d": np.dtype(">f4"),
+    b"D": np.dtype(">f8"),
 }
 CONSTANTS = {b"T": True, b"F": False, b"Z": None}
 
@@ -92,7 +92,11 @@ class _Reader:
         """Return the next number, whose type was read already."""
         if kind not in NUMBERS:
             raise ValueError(f"{kind!r} at {self.at - 1} is not the type of a number")
-        return np.frombuffer(self.take(int(NUMBERS[kind][2])), NUMBERS[kind])[0].item()
+        form = NUMBERS[kind]
+        taken = self.take(form.itemsize)
+        if form.kind == "f":
+            return np.frombuffer(taken, form)[0].item()
+        return int.from_bytes(taken, "big", signed=form.kind == "i")  # most are lengths
 
     def length(self) -> int:
         """Return the next length, type first."""
@@ -135,7 +139,7 @@ class _Reader:
             if kind not in NUMBERS or mark != b"#":
                 raise ValueError(f"an array of {kind!r} at {self.at}")
             count = self.length()
-            return np.frombuffer(self.take(count * int(NUMBERS[kind][2])), NUMBERS[kind])
+            return np.frombuffer(self.take(count * NUMBERS[kind].itemsize), NUMBERS[kind])
         if self.peek() == b"#":
             self.take(1)
             return [self.value(depth + 1) for _ in range(self.length())]
