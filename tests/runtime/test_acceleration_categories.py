@@ -166,10 +166,10 @@ def test_categories_that_would_take_too_much_memory_are_left_to_xgboost(
 def test_a_wrong_membership_is_caught_by_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     original = widening._table
 
-    def wrong(sets: list[tuple[int, ...]]) -> Any:
-        row_of, memberships = original(sets)
-        memberships[-1] = 1 - memberships[-1]  # the highest code only
-        return row_of, memberships
+    def wrong(*arguments: Any) -> Any:
+        row_of, splits, levels = original(*arguments)
+        levels[-1] = 1 - levels[-1]  # the highest code only
+        return row_of, splits, levels
 
     monkeypatch.setattr(widening, "_table", wrong)
     booster, _ = train(8, [25], max_cat_to_onehot=1)

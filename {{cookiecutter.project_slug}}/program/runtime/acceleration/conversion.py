@@ -37,6 +37,8 @@ def convert(document: Document, reference: XGBoostEngine) -> OneDALEngine:
     classifier = None
     if document.objective == "multi:softprob" and len(groups) > 2:
         classifier = _classifier(groups, bases, width)
+    if widening:
+        widening.forget_sets()
     _conversions += 1
     log.info(
         "converted the model to oneDAL (conversion %d in this process tree, %.2f s)",

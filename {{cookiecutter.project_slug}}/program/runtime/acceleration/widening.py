@@ -1,9 +1,10 @@
 """Categorical splits for an engine that knows numeric ones: a table of memberships.
 
 A categorical split sends a row right when the code of its category is in the node's set, and left
-when it is not. For every distinct pair of feature and set the widened row has one column: 1 inside
-the set, 0 outside, NaN where the category is missing. The split becomes `column < 1`, and the
-default direction of missing values stays what it is. Columns that no split reads are left out.
+when it is not. Sets of a feature share a column of the widened row where they lie within each other
+or apart (chains.py): it holds the level of the code, NaN where the category is missing. The split
+becomes `column < threshold`, with its sides exchanged where codes below it are in the set. Columns
+that no split reads are left out.
 
 Codes count as in XGBoost (`common::Decision` in its `src/common/categorical.h`): a fraction is cut
 off; negative codes, those of 2**24 and more, and those that no set holds are outside every set.
@@ -17,20 +18,29 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.acceleration import chains
 from runtime.acceleration.document import Document, Tree
 
 LARGEST_TABLE = 128 << 20  # bytes of memberships; a model that needs more is left to XGBoost
-BLOCK_BYTES = 1 << 20  # of widened rows at a time: they should stay in the second-level cache
+BLOCK_BYTES = 2 << 20  # of widened rows at a time: fewer cost calls, more the second-level cache
 BLOCK_ROWS = 160  # a multiple of the blocks that oneDAL works in (32 or 80)
 OUTSIDE = 0  # the row of every feature's table before those of its codes
 
 Floats = NDArray[np.float32]
-Bits = NDArray[np.uint8]  # a quarter of the memory that is read at random
-Key = tuple[int, tuple[int, ...]]  # feature, codes that go right
+Codes = tuple[int, ...]  # those of a split that go right
 
 
 class TooManyCategoriesError(Exception):
     """The memberships of a model do not fit into LARGEST_TABLE."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """What stands for a split by a set: a threshold in a column, and whether the sides change."""
+
+    column: int
+    threshold: float
+    exchanged: bool
 
 
 class Widening:
@@ -39,7 +49,7 @@ class Widening:
     def __init__(self, document: Document) -> None:
         """Raises TooManyCategoriesError before anything large is allocated."""
         numeric: set[int] = set()
-        sets: dict[int, dict[tuple[int, ...], None]] = {}
+        sets: dict[int, dict[Codes, None]] = {}
         for tree in document.trees:
             splits = np.flatnonzero(tree.left >= 0)
             for node, feature in zip(splits.tolist(), tree.feature[splits].tolist(), strict=True):
@@ -50,15 +60,14 @@ class Widening:
         _check_size(sets)
         self.numeric = np.array(sorted(numeric), np.intp)
         self.categorical = np.array(sorted(sets), np.intp)
-        self.columns: dict[Key, int] = {}
+        self._splits: dict[tuple[int, Codes], Split] = {}
         self.width = len(self.numeric)
-        self._tables: list[tuple[slice, Bits]] = []  # the columns of a feature, and their table
+        self._tables: list[tuple[slice, chains.Levels]] = []  # a feature's columns, and their table
         rows_of = []
         for feature in self.categorical.tolist():
-            memberships = list(sets[feature])
-            row_of, table = _table(memberships)
-            first, self.width = self.width, self.width + len(memberships)
-            self.columns |= {(feature, codes): first + i for i, codes in enumerate(memberships)}
+            row_of, found, table = _table(list(sets[feature]), self.width)
+            self._splits |= {(feature, codes): split for codes, split in found.items()}
+            first, self.width = self.width, self.width + table.shape[1]
             self._tables.append((slice(first, self.width), table))
             rows_of.append(row_of)
         self._limits = np.array([len(row_of) for row_of in rows_of], np.float32)
@@ -70,13 +79,29 @@ class Widening:
     def rewrite(self, tree: Tree) -> Tree:
         """Return the tree with numeric splits only, on the columns of widened rows."""
         feature, value = tree.feature.copy(), tree.value.copy()
+        left, right, default_left = tree.left.copy(), tree.right.copy(), tree.default_left.copy()
         for node in np.flatnonzero(tree.left >= 0).tolist():
-            if node in tree.categories:
-                feature[node] = self.columns[int(tree.feature[node]), tree.categories[node]]
-                value[node] = 1.0
-            else:
+            if node not in tree.categories:
                 feature[node] = self._place[int(tree.feature[node])]
-        return dataclasses.replace(tree, feature=feature, value=value, categories={})
+                continue
+            split = self._splits[int(tree.feature[node]), tree.categories[node]]
+            feature[node], value[node] = split.column, split.threshold
+            if split.exchanged:
+                left[node], right[node] = tree.right[node], tree.left[node]
+                default_left[node] = 1 - tree.default_left[node]
+        return dataclasses.replace(
+            tree,
+            feature=feature,
+            value=value,
+            left=left,
+            right=right,
+            default_left=default_left,
+            categories={},
+        )
+
+    def forget_sets(self) -> None:
+        """Free what only `rewrite` needs: large sets take more memory than their trees."""
+        self._splits.clear()
 
     def rows(self, rows: Floats) -> Floats:
         """Return the widened rows, float32 [n, width]."""
@@ -101,7 +126,7 @@ class Widening:
         return np.concatenate([function(self.rows(rows[i : i + self.block])) for i in starts])
 
 
-def _check_size(sets: dict[int, dict[tuple[int, ...], None]]) -> None:
+def _check_size(sets: dict[int, dict[Codes, None]]) -> None:
     size = 0
     for memberships in sets.values():
         codes = set().union(*memberships)
@@ -113,15 +138,27 @@ def _check_size(sets: dict[int, dict[tuple[int, ...], None]]) -> None:
         )
 
 
-def _table(sets: list[tuple[int, ...]]) -> tuple[NDArray[np.intp], Bits]:
-    """Return which row of the table a code has, [highest code + 1], and the table of a feature.
+def _table(
+    sets: list[Codes], first: int
+) -> tuple[NDArray[np.intp], dict[Codes, Split], chains.Levels]:
+    """Return of a feature which row of the table a code has, [highest code + 1]; what stands for a
+    split by each set, where the table's columns begin with `first`; and the table.
 
-    The table is uint8 [1 + codes, sets]; a code that no set holds has the row OUTSIDE.
+    The table is int8 [1 + codes, columns]; a code that no set holds has the row OUTSIDE. Of a set
+    and the rest of the rows the smaller one is placed: large sets overlap.
     """
     codes = np.array(sorted(set().union(*sets)), np.intp)
     row_of = np.full(int(codes.max(initial=0)) + 1, OUTSIDE, np.intp)
     row_of[codes] = np.arange(len(codes)) + 1
-    table = np.zeros((len(codes) + 1, len(sets)), np.uint8)
-    for column, members in enumerate(sets):
-        table[row_of[np.array(members, np.intp)], column] = 1
-    return row_of, table
+    inside = np.zeros((len(sets), len(codes) + 1), bool)
+    for number, members in enumerate(sets):
+        inside[number, row_of[np.array(members, np.intp)]] = True
+    is_rest = inside.sum(axis=1) * 2 > inside.shape[1]
+    inside[is_rest] ^= True
+    placed = [np.flatnonzero(row) for row in inside]
+    places = chains.placed(placed)
+    splits = {
+        members: Split(first + place.column, place.threshold, (place.level < 0) != rest)
+        for members, place, rest in zip(sets, places, is_rest.tolist(), strict=True)
+    }
+    return row_of, splits, chains.levels(placed, places, inside.shape[1])
