@@ -6,21 +6,26 @@ import argparse
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from sklearn import datasets
 
 import features
 from conftest import Server, to_csv
-from deploy.pipeline import preprocess
+from deploy.pipeline import evaluate, preprocess
 from deploy_cloud import Cloud, cloud, started
 from deploy_platform import Platform
 from test_deploy_lambda import Function
+from test_serving_strings import client_of
+from test_serving_strings import scores as scores_of
+from training_job import Job
 
 __all__ = ["cloud"]
 SOURCES = {
@@ -201,3 +206,73 @@ def test_fitted_features_clip_and_fill_and_survive_json() -> None:
     np.testing.assert_array_equal(values, expected)
     assert (values.dtype, names) == (np.float32, ("a", "b", "c"))
     assert features.transform(rows, None)[0] is rows
+
+
+def test_strings_go_through_preprocessing_training_and_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUM_CLASSES", "2")
+    monkeypatch.setenv("INPUT_FORMAT", "csv")
+    monkeypatch.setenv("ACCELERATION", "auto")
+    random = np.random.default_rng(4)
+    frame = pandas.DataFrame(
+        {
+            "fate": "",
+            "age": random.normal(size=900).astype(np.float32),
+            "port": random.choice(["Åbo", 'St. "Peter", Port', "=1+1", "7"], 900),
+            "deck": random.choice([*"ABC"], 900),
+        }
+    )
+    alive = (frame.port == "Åbo") ^ (frame.deck == "A") | (frame.age > 1)
+    frame["fate"] = np.where(alive, "survived", "died")
+    frame.loc[::9, ["age", "deck"]] = np.nan
+    work = tmp_path / "processing"
+    (work / "input" / "data").mkdir(parents=True)
+    frame.to_csv(work / "input" / "data" / "part.csv", index=False)
+    given = argparse.Namespace(
+        content_type="text/csv", validation=0.2, test=0.2, clip=0.01, fill=True, seed=0
+    )
+    preprocess.run(work, given)
+    parts = {name: work / "output" / name / "data.csv" for name in preprocess.PARTS}
+    texts = {"port": str}
+    together = pandas.concat([pandas.read_csv(part, dtype=texts) for part in parts.values()])
+    order = ["label", "age", "port", "deck"]
+    together = together.sort_values(order, ignore_index=True)
+    wanted = frame.rename(columns={"fate": "label"}).sort_values(order, ignore_index=True)
+    pandas.testing.assert_frame_equal(together.astype({"age": np.float32}), wanted)
+    fitted = json.loads((work / "output/features/features.json").read_text())
+    assert [value is None for value in fitted["fill"]] == [False, True, True]
+
+    job = Job(tmp_path / "ml", {"num_round": "20", "objective": "binary:logistic"})
+    job.hyperparameters["enable_categorical"] = "true"
+    for name in ("train", "validation"):
+        job.put(name, "data.csv", parts[name].read_bytes())
+    job.put("features", "features.json", json.dumps(fitted), ContentType="application/json")
+    assert job.run().code == 0, job.failure
+    (work / "input" / "model").mkdir()
+    with tarfile.open(work / "input" / "model" / "model.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "ml" / "model", ".")
+    shutil.copytree(work / "output" / "test", work / "input" / "test")
+    report = evaluate.run(work)
+    assert report["quality"]["value"] > 0.9
+
+    test = pandas.read_csv(parts["test"], dtype=texts)
+    client = client_of(tmp_path / "ml", UNSEEN_CATEGORIES="refuse")
+    body = test.drop(columns="label").to_csv(index=False, header=False)
+    evaluated = np.loadtxt(work / "output" / "evaluation" / "predictions.csv")
+    np.testing.assert_allclose(scores_of(client, body, "text/csv"), evaluated, rtol=1e-6)
+    right = (evaluated > 0.5) == (test.label == "survived")
+    assert report["binary_classification_metrics"]["accuracy"]["value"] == right.mean()
+
+
+def test_strings_that_the_parts_would_read_as_numbers_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NUM_CLASSES", "2")
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    data = tmp_path / "processing" / "input" / "data"
+    data.mkdir(parents=True)
+    lines = [{"label": n % 2, "zip": f"{n % 7:03}", "x": n} for n in range(100)]
+    (data / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert preprocess.main(["--content-type", "application/jsonlines"]) == 1
+    assert "error: column zip holds strings, but" in capsys.readouterr().err

@@ -20,11 +20,15 @@ from sklearn import metrics
 import settings
 from predictor import load_model
 from runtime import acceleration
-from runtime.formats import Rows
+from runtime.formats import Categories, Rows
+from runtime.formats.assembly import recoded
 from runtime.formats.errors import FormatError
-from runtime.formats.files import read_channel
+from runtime.formats.files import read_with_strings
+from runtime.formats.strings import Strings
+from runtime.formats.table import Table
 from runtime.inference.models import Predictions
 from runtime.inference.outputs import predicted_label
+from runtime.job.artifact import Manifest
 from runtime.job.failures import ContainerError
 from runtime.job.paths import Paths
 
@@ -45,6 +49,16 @@ def metrics_of(labels: NDArray[Any], scores: NDArray[Any], classes: Any) -> dict
     return found
 
 
+def read_test(path: Path, manifest: Manifest) -> Table:
+    """Return the test part with the model's codes of strings, and labels as numbers of classes."""
+    names, categories = manifest.feature_names, None
+    if manifest.categories is not None:
+        categories = Categories.from_document(manifest.categories, names)
+    strings = Strings(categories.values if categories else (), labels=bool(manifest.label_names))
+    table = read_with_strings(path, "text/csv", "csv", strings, names)
+    return recoded(table, categories, manifest.label_names)[0]
+
+
 def run(base: Path) -> dict[str, Any]:
     """Read model and test data below `base`/input; write the report below `base`/output."""
     options, output = settings.load(), base / "output" / "evaluation"
@@ -52,8 +66,7 @@ def run(base: Path) -> dict[str, Any]:
         with tarfile.open(base / "input" / "model" / "model.tar.gz") as archive:
             archive.extractall(folder, filter="data")
         model = load_model(Path(folder), options)
-    names = model.manifest.feature_names
-    table = read_channel(base / "input" / "test", "text/csv", options.input_format, names=names)
+    table = read_test(base / "input" / "test", model.manifest)
     rows = Rows(np.ascontiguousarray(table.features), table.names)
     predictions = Predictions(model, model.features(rows))
     classes = predicted_label(predictions)

@@ -2,29 +2,36 @@
 
 The files stay as they came, without any transformation: what is fitted here, on the training part
 alone, goes as features.json with the model, and `program/features.py` applies it in training and
-in serving. Runs in the project's image, as a SageMaker processing job.
+in serving. Columns and labels of strings stay strings. Runs in the project's image, as a SageMaker
+processing job.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import features
 import settings
+from runtime.formats import numbers
 from runtime.formats.errors import FormatError
-from runtime.formats.files import read_channel
+from runtime.formats.files import read_with_strings
+from runtime.formats.strings import Strings
 from runtime.formats.table import Floats, Table
 from runtime.job.failures import ContainerError, UserError
 from runtime.job.paths import Paths
 from runtime.training.external import densify
 
 PARTS = ("train", "validation", "test")
+ROWS_AT_A_TIME = 1 << 14  # that are text at once
 
 
 def parts_of(labels: Floats, stratified: bool, shares: list[float], seed: int) -> NDArray[np.intp]:
@@ -41,26 +48,60 @@ def parts_of(labels: Floats, stratified: bool, shares: list[float], seed: int) -
 def write(path: Path, table: Table, chosen: NDArray[np.bool_]) -> None:
     """Write the chosen rows as CSV: the label first, every float32 with all its digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = np.column_stack([np.asarray(table.labels), table.features])[chosen]
-    header = ",".join(("label", *table.names)) if table.names else ""
-    np.savetxt(path, rows, "%.9g", ",", header=header, comments="", encoding="utf-8")
+    labels, values = np.asarray(table.labels), table.categories.values if table.categories else {}
+    rows = np.flatnonzero(chosen)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if table.names:
+            writer.writerow(("label", *table.names))
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            block = rows[start : start + ROWS_AT_A_TIME]
+            columns = enumerate(table.features[block].T)
+            cells = (_cells(column, values.get(number)) for number, column in columns)
+            writer.writerows(zip(_cells(labels[block], table.label_names), *cells, strict=True))
+
+
+def _cells(column: Floats, values: Any) -> list[str]:
+    """Return the cells of a column: numbers, or the strings that it has the codes of."""
+    if values is None:
+        return ["nan" if np.isnan(cell) else f"{cell:.9g}" for cell in column.tolist()]
+    return ["" if np.isnan(code) else str(values[int(code)]) for code in column.tolist()]
+
+
+def check_strings(table: Table, train: NDArray[np.bool_]) -> None:
+    """Raise UserError for a column of strings whose training part would read as numbers in CSV."""
+    for column, values in (table.categories.values if table.categories else {}).items():
+        codes = table.features[train, column]
+        found = [str(values[int(code)]) for code in np.unique(codes[~np.isnan(codes)])]
+        if all(numbers.is_number(value.encode()) for value in found):
+            name = table.names[column] if table.names else column + 1
+            raise UserError(
+                f"column {name} holds strings, but in the training part all of them are numbers, "
+                "which CSV cannot tell apart: leave the column out, or write values such as z10115"
+            )
 
 
 def run(base: Path, given: argparse.Namespace) -> None:
     """Read `base`/input/data; write the parts and features.json below `base`/output."""
     options = settings.load()
-    table = read_channel(base / "input" / "data", given.content_type, options.input_format)
+    strings = Strings(features=True, labels=options.num_classes > 1)
+    path, kind = base / "input" / "data", given.content_type
+    table = read_with_strings(path, kind, options.input_format, strings)
     labels = table.labels
     if labels is None or table.weights is not None or table.query_ids is not None:
         raise UserError("this pipeline takes labelled data without weights and query ids")
     if not isinstance(table.features, np.ndarray):
-        table = Table(densify(table.features), labels)
+        table = replace(table, features=densify(table.features), names=None)
     shares = [1 - given.validation - given.test, given.validation, given.test]
     parts = parts_of(labels, options.num_classes > 1, shares, given.seed)
+    check_strings(table, parts == 0)
     for number, name in enumerate(PARTS):
         write(base / "output" / name / "data.csv", table, parts == number)
         print(f"ok: {name}: {(parts == number).sum()} rows")
-    fitted = features.fit(table.features[parts == 0], clip=given.clip, fill=given.fill)
+    rows = table.features[parts == 0]
+    for column in table.categories.values if table.categories else ():
+        rows[:, column] = np.nan  # codes have no order
+    fitted = features.fit(rows, clip=given.clip, fill=given.fill)
     target = base / "output" / "features" / features.FITTED_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(fitted) + "\n", encoding="utf-8")

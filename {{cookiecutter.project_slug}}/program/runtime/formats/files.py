@@ -18,7 +18,7 @@ from runtime.formats import sniff
 from runtime.formats.assembly import Grown, joined, sparse, weighted
 from runtime.formats.errors import ColumnsError, DecodeError, FormatError, MediaTypeError
 from runtime.formats.media import Codec, resolve
-from runtime.formats.strings import Strings
+from runtime.formats.strings import Strings, StringsFoundError
 from runtime.formats.table import QUERY_ID, Reading, Table, order_of
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,26 @@ def read_channel(
     if base is None:  # libsvm's first index is 0 where any index is 0, else 1, as is usual
         base = shift = 0 if any((block.indices == 0).any() for block in blocks) else 1
     return Table(sparse(blocks, shift, num_features), names=names, index_base=base, **rest)
+
+
+def read_with_strings(
+    path: Path,
+    content_type: str | None,
+    default_format: str,
+    strings: Strings,
+    names: tuple[str, ...] | None = None,
+) -> Table:
+    """Read a channel as `read_channel` does, again until all columns of strings are known.
+
+    The table has the strings of its codes: `categories` and `label_names`.
+    """
+    while True:
+        try:
+            table = read_channel(path, content_type, default_format, names=names, strings=strings)
+        except StringsFoundError as found:
+            strings = strings.also(found.columns)
+            continue
+        return replace(table, categories=strings.categories(), label_names=strings.label_names())
 
 
 def iterate_channel(
