@@ -127,6 +127,8 @@ def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path) -> None:
     count = 3
     train, valid = shards(count)
     jobs = hosts(tmp_path, train, valid)
+    for job in jobs:
+        job.environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody listens there
     outcomes = run(jobs)
     assert [code for code, _ in outcomes] == [0] * count, outcomes
     assert agreed(outcomes, on=count)
@@ -134,6 +136,7 @@ def test_sharded_hosts_train_one_model_on_all_rows(tmp_path: Path) -> None:
     assert saved == [True] + [False] * (count - 1)
     said = ["drift: histograms of the rows of this host alone" in log for _, log in outcomes]
     assert said == saved
+    assert ["MLflow" in log for _, log in outcomes] == saved  # who saves the model logs it
     expected = alone(tmp_path / "alone", np.concatenate(train), np.concatenate(valid))
     # The bins come from sketches of the hosts' shares, which differ a little from one of all rows.
     assert last_loss(outcomes[0][1]) == pytest.approx(expected, rel=0.02)

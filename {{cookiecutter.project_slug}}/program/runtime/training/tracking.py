@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from runtime.job import artifact, logs
@@ -191,12 +190,13 @@ def log_model(run: mlflow.ActiveRun, paths: Paths, manifest: artifact.Manifest) 
     from mlflow.exceptions import MlflowException
 
     from runtime.training import mlmodel
+    from runtime.training.pipeline import scratch_folder
 
     client, info = MlflowClient(), run.info
     if not (paths.model / artifact.MODEL_FILE).is_file():
         client.log_artifacts(info.run_id, str(paths.model), "model")
         return
-    with TemporaryDirectory(prefix="mlflow-") as folder:
+    with scratch_folder(paths) as folder:
         try:
             logged = client.create_logged_model(
                 info.experiment_id, name="model", source_run_id=info.run_id
