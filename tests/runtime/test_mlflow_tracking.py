@@ -83,6 +83,10 @@ def test_the_model_of_a_job_is_an_mlmodel_folder(tmp_path: Path, header: bool) -
     split = {"dataframe_split": {"columns": names, "data": cells}}
     found = answer_of(client, split if names else {"inputs": cells})
     np.testing.assert_array_equal(found, expected)
+    drift = client.application.extensions["scoring"].drift
+    ((kept, _, scores),) = drift.kept  # what drift is measured from
+    np.testing.assert_array_equal(kept, rows)
+    np.testing.assert_array_equal(scores, expected)
     example = json.loads((folder / "serving_input_example.json").read_text())
     assert answer_of(client, example).shape == (3,)
 

@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ class ScoringService:
             self.model = self.load(paths.model)
             self.drift = drift.watch(self.model.model, settings, run)
             if self.drift:
-                self.model = replace(self.model, watch=self.drift.offer)
+                self.model = scoring.watched(self.model, self.drift.offer)
             if run:
                 loading.keep_reports(self.model.model.reports, run)
         except (acceleration.ModelFileError, UserError, OSError) as error:

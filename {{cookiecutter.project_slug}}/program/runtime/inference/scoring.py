@@ -9,6 +9,7 @@ request to other models, is what it was.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from runtime.job.artifact import Manifest
 from settings import Settings
 
 JSON = "application/json"
+Watch = Callable[[Any, Any], None]
 MARGIN = "output_margin"  # the parameter of `predict` that requests may set
 
 log = logging.getLogger(__name__)
@@ -48,9 +50,10 @@ class Scoring(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What is answered to a request of MLflow's protocol."""
+    """What is answered to a request of MLflow's protocol, and the scores that it is made of."""
 
     outputs: Any
+    scores: Any = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ class Steps:
             return Scored(Predictions(self.model, self.model.features(data.rows)).margins)
         scores = self.usual.predict(data.rows)
         if self.described.is_classifier and not self.settings.inference_output:
-            return Scored(estimator_classes(scores, self.model.objective))
-        return Scored(scores)
+            return Scored(estimator_classes(scores, self.model.objective), scores)
+        return Scored(scores, scores)
 
     def select(self, predictions: Any) -> Any:
         """Select as usual; margins that are asked for are no predictions to select from."""
@@ -146,6 +149,20 @@ def steps_of(
     )
     try_example(served, described)
     return served
+
+
+def watched(served: ServedModel, watch: Watch) -> ServedModel:
+    """Return the model with what watches the rows and scores of its requests, of MLflow's too."""
+    if not isinstance(getattr(served.decode, "__self__", None), Steps):
+        return replace(served, watch=watch)
+
+    def step(data: Any, predictions: Any) -> None:
+        if isinstance(data, Scoring):
+            watch(data.rows, predictions.scores)
+        else:
+            watch(data, predictions)
+
+    return replace(served, watch=step)
 
 
 def wants_margin(defaults: dict[str, Any], given: Any) -> bool:
