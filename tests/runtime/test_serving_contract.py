@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -16,9 +17,11 @@ import xgboost
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import COLUMNS, Server, sample_rows, to_csv
+from conftest import COLUMNS, Server, sample_rows, save, to_csv
 from runtime.formats import recordio
+from runtime.formats.categories import Categories
 from runtime.inference import monitor
+from runtime.job import artifact
 
 ROWS = sample_rows(6, seed=1)
 FILLED = np.nan_to_num(ROWS)
@@ -369,3 +372,44 @@ def test_what_clients_send_never_becomes_a_label(server: Server) -> None:
             values = {sample.labels[label] for sample in samples}
             assert len(values) <= bound.most
             assert not any(re.match(r"[xm]\d", value) for value in values)
+
+
+def test_a_batch_transform_of_strings_answers_a_line_per_row(
+    launch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As SageMaker posts the records of a file: many rows of one body, and a line back for each."""
+    random = np.random.default_rng(0)
+    values = {0: ("=1+1", "a, b", 'the "Q"', "Åbo", "南安普敦"), 2: ("007", "7")}
+    rows = np.column_stack([random.integers(0, 5, 2000), random.normal(size=2000).round(3),
+                            random.integers(0, 2, 2000)])  # fmt: skip
+    rows[random.random(rows.shape) < 0.05] = np.nan
+    labels = np.isin(rows[:, 0], [1, 3]) ^ (rows[:, 2] == 1)
+    data = xgboost.DMatrix(rows, labels, feature_types=list("cqc"), enable_categorical=True)
+    parameters = {"objective": "binary:logistic", "nthread": 1}
+    model = xgboost.train(parameters, data, 8)
+    base = tmp_path_factory.mktemp("strings")
+    folder = save(model, base / "model")
+    document = Categories(values, ("port", "x", "zip")).document()
+    artifact.Manifest(feature_names=("port", "x", "zip"), num_columns=3, categories=document).save(
+        folder
+    )
+    cells = [
+        [
+            "" if cell != cell else values[column][int(cell)] if column in values else cell
+            for column, cell in enumerate(row)
+        ]
+        for row in rows.tolist()
+    ]
+    stream = io.StringIO()
+    csv.writer(stream).writerows(cells)
+    server = launch(base, SAGEMAKER_BATCH="true", WEB_CONCURRENCY="1")
+    truth = model.predict(data)
+    answer = server.post(stream.getvalue().encode(), "text/csv", Accept="text/csv")
+    assert answer.status == 200, answer.body
+    np.testing.assert_allclose([float(line) for line in answer.body.split()], truth, rtol=1e-6)
+    lines = "\n".join(json.dumps([cell if cell != "" else None for cell in row]) for row in cells)
+    answer = server.post(lines.encode(), "application/jsonlines", Accept="application/jsonlines")
+    assert answer.status == 200, answer.body
+    found = [json.loads(line) for line in answer.body.splitlines()]
+    scores = [line if isinstance(line, float) else next(iter(line.values())) for line in found]
+    np.testing.assert_allclose(scores, truth, rtol=1e-6)
