@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 TREE := {{cookiecutter.project_slug}}
-# Two processes: while one waits for a server the other computes. Modules share their servers, and
-# one of them the port of XGBoost's tracker, so the runtime's tests are dealt out by file.
+# More processes than two cores: while one waits for a server the others compute. Modules share their
+# servers, and one of them the port of XGBoost's tracker, so the runtime's tests are dealt out by
+# file, the longest first (conftest.py). What holds a loaded server to time limits takes fewer.
+PROCESSES := 3
 PARALLEL := -n 2 --dist loadgroup
-BY_FILE := -n 2 --dist loadfile
+BY_FILE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Of an environment with all that a project needs, made once under build/.
 PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
 # The threads of XGBoost in two processes would spin while they wait for each other's cores: a test
@@ -48,10 +50,10 @@ test-runtime: $(VENV)/ready  ## the program of every project, unrendered; ARGS="
 	python=$(PROJECT_PYTHON) && cd tests/runtime && "$$python" -m pytest $(BY_FILE) $(ARGS)
 
 test-long: $(VENV)/ready  ## of the runtime, what draws at random or lasts, at length: 20 minutes
-	$(MAKE) --no-print-directory test-runtime ARGS="$(LONG_FILES)" $(LONG)
+	$(MAKE) --no-print-directory test-runtime PROCESSES=2 ARGS="$(LONG_FILES)" $(LONG)
 
 test-servers: $(VENV)/ready  ## of the runtime, what starts servers, behind nginx
-	REQUIRE_NGINX=1 $(MAKE) --no-print-directory test-runtime ARGS="$$(cd tests/runtime && echo $(BEHIND_NGINX))"
+	REQUIRE_NGINX=1 $(MAKE) --no-print-directory test-runtime PROCESSES=2 ARGS="$$(cd tests/runtime && echo $(BEHIND_NGINX))"
 
 test-built-in: $(VENV)/ready  ## of the runtime, what is compared with the built-in container
 	$(MAKE) --no-print-directory test-runtime ARGS="$(AS_BUILT_IN)"
@@ -61,7 +63,7 @@ test-mlflow: $(VENV)/ready  ## of the runtime, what talks to MLflow's own server
 	    && cd tests/runtime && MLFLOW_SERVER="$$server" "$$client" -m pytest test_mlflow_*.py
 
 test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and validation
-	$(BIN)/python -m pytest $(PARALLEL) -m rendered
+	$(BIN)/python -m pytest -n $(PROCESSES) -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
 	$(BIN)/python -m pytest $(PARALLEL) -m "container and not timed"

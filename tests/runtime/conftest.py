@@ -31,6 +31,28 @@ COLUMNS = 5
 PROCESSES = "grep -sa '' /proc/[0-9]*/stat /proc/[0-9]*/cmdline || true"  # some end meanwhile
 BEATS = "ls /dev/shm/serve-*/beats ${TMPDIR:-/tmp}/serve-*/beats 2>/dev/null || true"
 CGROUP = "cat /sys/fs/cgroup/memory/memory.stat 2>/dev/null || cat /sys/fs/cgroup/memory.stat"
+# The longest files, which run first: dealt out last, one of them would leave the other processes
+# idle. Those that wait, compute and load servers alternate.
+LONGEST = (
+    "test_training_hosts.py",
+    "test_benchmarks.py",
+    "test_deploy_commands.py",
+    "test_framework_modules.py",
+    "test_serving_life.py",
+    "test_serving_models.py",
+    "test_framework_serving.py",
+    "test_server_stopping.py",
+    "test_serving_spread.py",
+    "test_training_checkpoints.py",
+    "test_serving_contract.py",
+    "test_framework_training.py",
+    "test_server_health.py",
+    "test_deploy_faults.py",
+    "test_acceleration_forks.py",
+    "test_acceleration_random.py",
+    "test_serving_fuzz.py",
+    "test_sample.py",
+)
 PARAMETERS: dict[str, dict[str, Any]] = {
     "binary:logistic": {},
     "binary:logitraw": {},
@@ -54,7 +76,12 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what only nginx does where there is none. In an image it is always there."""
+    """Put the longest files first; skip what only nginx does where there is none.
+
+    In an image it is always there.
+    """
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     if os.environ.get("CONTRACT_IMAGE") or shutil.which("nginx"):
         return
     if os.environ.get("REQUIRE_NGINX"):

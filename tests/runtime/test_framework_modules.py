@@ -129,9 +129,12 @@ def test_modules_are_not_importable_outside_of_framework_mode() -> None:
         __import__("sagemaker_xgboost_container")
 
 
-def test_several_paths_and_weights_make_one_matrix(tmp_path: Path) -> None:
+def test_a_matrix_has_several_paths_and_weights_and_bad_data_is_a_user_error(
+    tmp_path: Path,
+) -> None:
     source = (
         "import os\n"
+        "from sagemaker_algorithm_toolkit.exceptions import UserError\n"
         "from sagemaker_xgboost_container.data_utils import get_dmatrix\n"
         "train, validation = os.environ['SM_CHANNEL_TRAIN'], os.environ['SM_CHANNEL_VALIDATION']\n"
         "both = get_dmatrix([train, validation], 'text/csv')\n"
@@ -139,25 +142,15 @@ def test_several_paths_and_weights_make_one_matrix(tmp_path: Path) -> None:
         "weighted = get_dmatrix(validation, 'csv', csv_weights=1)\n"
         "assert weighted.num_col() == 5 and len(weighted.get_weight()) == 200\n"
         "assert get_dmatrix('/nowhere', 'csv') is None and get_dmatrix(None, 'csv') is None\n"
+        "try: get_dmatrix(os.environ['SM_CHANNEL_BAD'], 'csv')\n"
+        "except UserError as problem: print('refused:', problem)\n"
     )
 
     def positive(labels: np.ndarray, rows: np.ndarray) -> str:
         return csv_text(labels, np.abs(np.nan_to_num(rows)))
 
     job = script_job(tmp_path, {"train.py": source}, write=positive)
-    outcome = job.run_program()
-    assert outcome.code == 0, outcome.log
-
-
-def test_bad_data_is_a_user_error_of_the_toolkit(tmp_path: Path) -> None:
-    source = (
-        "import os\n"
-        "from sagemaker_algorithm_toolkit.exceptions import UserError\n"
-        "from sagemaker_xgboost_container.data_utils import get_dmatrix\n"
-        "try: get_dmatrix(os.environ['SM_CHANNEL_TRAIN'], 'csv')\n"
-        "except UserError as problem: print('refused:', problem)\n"
-    )
-    job = script_job(tmp_path, {"train.py": source}, write=lambda labels, rows: "1,2\n0,x\n")
+    job.put("bad", "part.csv", "1,2\n0,x\n")
     outcome = job.run_program()
     assert outcome.code == 0, outcome.log
     assert "refused: Failed to load csv data with exception:" in outcome.log
