@@ -138,6 +138,7 @@ def test_a_job_is_a_run(tmp_path: Path, tracking_server: str) -> None:
     assert outcome.code == 0, outcome.log
     assert f"at {tracking_server}" in outcome.log
     assert "Traceback" not in outcome.log
+    assert "WARNING" not in outcome.log
     run, client = run_of(tracking_server, tmp_path.name), mlflow.MlflowClient(tracking_server)
     assert (run.info.run_name, run.info.status) == ("job-7", "FINISHED")
     assert run.data.tags["team"] == "risk"

@@ -41,6 +41,9 @@ DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",  # the image has no git
 }
+# The plugin for SageMaker's servers stumbles over other addresses, at each request; and containers
+# have users without a name.
+NOISY = ("mlflow.tracking.request_header.registry", "mlflow.tracking.context.registry")
 CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 log = logging.getLogger(__name__)
@@ -79,6 +82,8 @@ def track() -> None:
 def main() -> int:
     """Log the job below SAGEMAKER_BASE_DIR; return 0 when everything is logged."""
     logs.configure(os.environ.get("LOG_LEVEL", "INFO").upper())
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return log_job(Paths.from_environment())
     except Exception as problem:
