@@ -1,10 +1,10 @@
-"""Train and serve an image through SageMaker's Python SDK 2 in local mode, as a user would.
+"""Train and serve a program with the image through SageMaker's Python SDK 2 in local mode.
 
-    uv run --no-project --with 'sagemaker>=2.245,<3' python sdk_local_mode.py IMAGE FOLDER
+    uv run --no-project --with 'sagemaker<3' python sdk_local_mode.py IMAGE FOLDER
 
-FOLDER/train holds CSV, FOLDER/rows.csv the rows to predict. With FOLDER/source the estimator and
-the model are those of the built-in container's framework mode: train.py there trains and has
-model_fn, and FOLDER/validation holds CSV too. Writes FOLDER/answers, and what training left into
+The estimator and the model are those of the built-in container's framework mode: FOLDER/source
+holds train.py, which trains and has model_fn; FOLDER/train and FOLDER/validation hold CSV, and
+FOLDER/rows.csv the rows to predict. Writes FOLDER/answers, and what training left into
 FOLDER/output. Needs Docker with Compose.
 """
 
@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sagemaker.estimator import Estimator
-from sagemaker.inputs import TrainingInput
 from sagemaker.local import LocalSession
 from sagemaker.predictor import Predictor
 from sagemaker.xgboost import XGBoost, XGBoostModel
@@ -37,16 +35,8 @@ def session_of(folder: Path) -> LocalSession:
     return session
 
 
-def algorithm(image: str, folder: Path, **options: Any) -> Predictor:
-    """Fit and deploy as with the built-in algorithm."""
-    parameters = {"num_round": 5}
-    estimator = Estimator(image, instance_count=1, hyperparameters=parameters, **LOCAL, **options)
-    estimator.fit({"train": TrainingInput(f"file://{folder}/train", content_type="text/csv")})
-    return estimator.deploy(initial_instance_count=1, **LOCAL)
-
-
 def framework(image: str, folder: Path, **options: Any) -> Predictor:
-    """Fit with the estimator of the built-in container's framework mode; serve with its model."""
+    """Fit with the estimator, deploy with the model."""
     output = options.pop("output_path")
     common = {
         "entry_point": "train.py",
@@ -68,15 +58,13 @@ def framework(image: str, folder: Path, **options: Any) -> Predictor:
 
 def main(image: str, folder: Path) -> None:
     """Fit, deploy, predict, delete."""
-    way = framework if (folder / "source").exists() else algorithm
     session, output = session_of(folder), f"file://{folder}/output"
-    predictor = way(image, folder, role=ROLE, sagemaker_session=session, output_path=output)
+    predictor = framework(image, folder, role=ROLE, sagemaker_session=session, output_path=output)
     try:
         body = (folder / "rows.csv").read_bytes()
-        accept = "application/json" if way is framework else "text/csv"
         # The predictor of XGBoostModel has serializers of its own, which bytes need none of.
         answer = Predictor(predictor.endpoint_name, session).predict(
-            body, initial_args={"ContentType": "text/csv", "Accept": accept}
+            body, initial_args={"ContentType": "text/csv", "Accept": "application/json"}
         )
         (folder / "answers").write_bytes(answer)
     finally:

@@ -1,6 +1,6 @@
 """Train a program with the image through ModelTrainer of SageMaker's Python SDK 3 in local mode.
 
-    uv run --no-project --with sagemaker-train python sdk_model_trainer.py IMAGE FOLDER
+    uv run --no-project --with "sagemaker>=3" python sdk_model_trainer.py IMAGE FOLDER
 
 FOLDER/source holds train.py; FOLDER/train and FOLDER/validation hold CSV. The model goes into
 FOLDER/root/artifacts/model. Needs Docker with Compose.

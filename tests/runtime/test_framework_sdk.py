@@ -15,7 +15,7 @@ import pytest
 import xgboost
 
 from framework_job import SCRIPTS, csv_text
-from test_deploy_sdk import IMAGE, SDK_2, has_compose, run_sdk
+from test_deploy_sdk import IMAGE, SDK_2, SDK_3, has_compose, run_sdk
 from training_job import numbers
 
 MODEL_FN = """
@@ -60,6 +60,6 @@ def test_the_framework_classes_of_sdk_2_train_and_serve_the_image(folder: Path) 
 
 def test_model_trainer_of_sdk_3_trains_with_the_image(folder: Path) -> None:
     """Its driver starts the program itself: the modules are on the import path of the image."""
-    run_sdk("sagemaker-train", "sdk_model_trainer.py", folder)
+    run_sdk(SDK_3, "sdk_model_trainer.py", folder)
     model = folder / "root" / "artifacts" / "model" / "xgboost-model.ubj"
     assert xgboost.Booster(model_file=model).num_boosted_rounds() == 5
