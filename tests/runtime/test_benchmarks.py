@@ -235,3 +235,18 @@ def test_shapes_are_measured_and_counted_below_their_floor(
     spent = figures[0]["microseconds"]
     assert figures[0]["median"] == pytest.approx(spent["xgboost"] / spent["chosen"])
     assert "1 figures below their floor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("engine", "median", "floor", "below"),
+    [
+        ("onedal", 0.9, 0.95, True),
+        ("onedal", 1.0, 0.95, False),
+        ("xgboost", 0.9, 0.95, False),
+        ("xgboost", 1.0, 1.5, True),
+    ],
+)
+def test_xgboost_is_below_a_floor_only_where_the_floor_is_above_itself(
+    engine: str, median: float, floor: float, below: bool
+) -> None:
+    assert shapes.is_below({"engine": engine, "median": median, "floor": floor}) is below
