@@ -151,9 +151,8 @@ def check(contestants: Sequence[Contestant], files: dict[str, Path]) -> str:
 
 def measure(
     base: Path, contestants: Sequence[Contestant], turns: int, seconds: int
-) -> dict[str, Any]:
-    """Measure every point; return case -> figures and ratios."""
-    cases: dict[str, Any] = {}
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Check all answers, then measure every point; yield case, figures and ratios."""
     written: dict[int, dict[str, Path]] = {}
     for rows in sorted({rows for rows, _ in POINTS}):
         written[rows] = bodies(base, rows, contestants)
@@ -173,10 +172,7 @@ def measure(
             for name, found in figures.items()
             if name != tables.PROJECT
         }
-        case = tables.case_name(rows, clients)
-        cases[case] = {"figures": figures, "ratios": ratios}
-        print("\n" + tables.case_table(case, cases[case]), flush=True)
-    return cases
+        yield tables.case_name(rows, clients), {"figures": figures, "ratios": ratios}
 
 
 def versions(peers: Sequence[Peer]) -> dict[str, dict[str, str]]:
@@ -202,8 +198,7 @@ def run(
     """
     for peer in peers:
         environments.make(peer)
-    with tempfile.TemporaryDirectory() as name, started(Path(name), peers) as contestants:
-        cases = measure(Path(name), contestants, turns, seconds)
+    cases: dict[str, Any] = {}
     results = {
         "machine": picture.machine(),
         "client": client.client_name(),
@@ -213,7 +208,12 @@ def run(
         "cases": cases,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "peers.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name, started(Path(name), peers) as contestants:
+        for case, entry in measure(Path(name), contestants, turns, seconds):
+            cases[case] = entry
+            print("\n" + tables.case_table(case, entry), flush=True)
+            text = json.dumps(results, indent=2) + "\n"  # now: a later point may fail
+            (folder / "peers.json").write_text(text, encoding="utf-8")
     tables.draw(folder / "peers.svg", results)
     if publish:
         tables.publish(results)
