@@ -147,18 +147,20 @@ def _table(
     The table is int8 [1 + codes, columns]; a code that no set holds has the row OUTSIDE. Of a set
     and the rest of the rows the smaller one is placed: large sets overlap.
     """
-    codes = np.array(sorted(set().union(*sets)), np.intp)
-    row_of = np.full(int(codes.max(initial=0)) + 1, OUTSIDE, np.intp)
-    row_of[codes] = np.arange(len(codes)) + 1
-    inside = np.zeros((len(sets), len(codes) + 1), bool)
-    for number, members in enumerate(sets):
-        inside[number, row_of[np.array(members, np.intp)]] = True
+    members = [np.array(codes, np.intp) for codes in sets]
+    known = np.zeros(max(int(codes.max(initial=0)) for codes in members) + 1, bool)
+    for codes in members:
+        known[codes] = True
+    row_of = np.where(known, known.cumsum(), OUTSIDE)
+    inside = np.zeros((len(sets), int(known.sum()) + 1), bool)
+    for number, codes in enumerate(members):
+        inside[number, row_of[codes]] = True
     is_rest = inside.sum(axis=1) * 2 > inside.shape[1]
     inside[is_rest] ^= True
     placed = [np.flatnonzero(row) for row in inside]
     places = chains.placed(placed)
     splits = {
-        members: Split(first + place.column, place.threshold, (place.level < 0) != rest)
-        for members, place, rest in zip(sets, places, is_rest.tolist(), strict=True)
+        codes: Split(first + place.column, place.threshold, (place.level < 0) != rest)
+        for codes, place, rest in zip(sets, places, is_rest.tolist(), strict=True)
     }
     return row_of, splits, chains.levels(placed, places, inside.shape[1])
