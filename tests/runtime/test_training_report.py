@@ -304,6 +304,22 @@ def test_the_page_shows_predictions_that_training_has_made(
     assert f"AUC {sklearn_metrics.roc_auc_score(labels, found):.4f}" in page
 
 
+def test_lists_of_the_engines_choice_are_tables(tmp_path: Path) -> None:
+    """None of them is shown as Python prints it, those inside another value included."""
+    job = simple_job(tmp_path)
+    job.environ = {"ACCELERATION": "auto"}
+    outcome = job.run()
+    assert outcome.code == 0, outcome.log
+    parity = job.output("parity.json")
+    page = (tmp_path / "output" / "data" / "report.html").read_text()
+    body = page[page.index("Serving: parity and speed") :]
+    assert len(parity["parity"]) > 1
+    assert parity["contributions"]["times"]
+    assert "{" not in body
+    for title in report.TITLES.values():
+        assert f"<h3>{title}</h3>" in body
+
+
 def test_weights_of_rows_count_in_the_page(tmp_path: Path) -> None:
     job = simple_job(tmp_path, csv_weights="1")
     for channel, seed in (("train", 0), ("validation", 1)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ FEATURES = 20
 TITLES = {
     "parity": "Largest difference from XGBoost",
     "speed": "Speed, microseconds per call",
+    "contributions: times": "Contributions, microseconds per call",
     "times": "Times that chose the engine, microseconds per call",
 }
 
@@ -219,12 +220,19 @@ def _parity(parity: dict[str, Any]) -> list[Table]:
     """Return the report of the engine's choice: single facts, then a table for each list."""
     facts: list[tuple[Any, ...]] = []
     tables = []
-    for name, value in parity.items():
-        if isinstance(value, dict):
-            facts += [(f"{name}: {key}", _text(entry)) for key, entry in value.items()]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+    for name, value in _flat(parity):
+        if isinstance(value, list) and value and isinstance(value[0], dict):
             rows = [tuple(entry.values()) for entry in value]
             tables.append(Table(tuple(value[0]), rows, TITLES.get(name, name)))
         elif value not in (None, []):
             facts.append((name, _text(value)))
     return [Table((), facts), *tables] if facts else tables
+
+
+def _flat(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a document; those of an inner one as "outer: inner"."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}: {key}", entry) for key, entry in value.items())
+        else:
+            yield name, value
