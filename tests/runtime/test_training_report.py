@@ -306,6 +306,7 @@ def test_the_page_shows_predictions_that_training_has_made(
 
 def test_lists_of_the_engines_choice_are_tables(tmp_path: Path) -> None:
     """None of them is shown as Python prints it, those inside another value included."""
+    pytest.importorskip("daal4py", exc_type=ImportError)  # without it nothing is compared
     job = simple_job(tmp_path)
     job.environ = {"ACCELERATION": "auto"}
     outcome = job.run()
