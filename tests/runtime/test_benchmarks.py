@@ -82,7 +82,7 @@ def test_the_picture_has_one_scale_and_says_what_was_measured(tmp_path: Path) ->
 
 def test_the_picture_names_machine_and_date() -> None:
     text = picture.machine()
-    assert re.search(r", \d+ CPUs, \w+ .*; \d{4}-\d\d-\d\d$", text)
+    assert re.search(r", \d+ CPUs, \w+ [\w.]+; \d{4}-\d\d-\d\d$", text)
     assert "\n" not in text
 
 

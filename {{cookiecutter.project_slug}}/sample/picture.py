@@ -26,7 +26,8 @@ def machine() -> str:
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         model = names[0] if names else model
     today = datetime.date.today().isoformat()
-    return f"{model}, {cpu_count()} CPUs, {platform.system()} {platform.release()}; {today}"
+    kernel = platform.release().partition("-")[0]  # what follows names a build, not a kernel
+    return f"{model}, {cpu_count()} CPUs, {platform.system()} {kernel}; {today}"
 
 
 def draw(path: Path, title: str, notes: Sequence[str], unit: str, groups: Sequence[Group]) -> None:
