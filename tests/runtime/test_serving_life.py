@@ -97,10 +97,14 @@ def test_killed_workers_are_replaced_while_the_others_answer(started) -> None:
 )
 def test_the_death_of_a_child_ends_the_server_with_a_reason(started, child: str, code: int) -> None:
     server = started()
-    found = server.children(child)
+    found, every = server.children(child), server.children("")
     server.kill(next(pid for pid, above in found.items() if above not in found))
     assert server.process.wait(30) == code  # a worker that is starting up takes until the limit
     assert f"error: {child} exited unexpectedly with signal SIGKILL" in server.output()
+    limit = time.monotonic() + 10
+    while not server.container and any(alive(pid) for pid in every):
+        assert time.monotonic() < limit, "processes are left"
+        time.sleep(0.01)
 
 
 def test_nothing_is_left_behind(started) -> None:

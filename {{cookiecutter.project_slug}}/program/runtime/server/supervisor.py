@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import settings
@@ -192,6 +192,8 @@ class Supervisor:
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         log.error("error: %s exited unexpectedly with %s: stopping the container", name, how)
         self.stop()
+        with suppress(ProcessLookupError):  # workers that outlived their master hold the port
+            os.killpg(self.children[name].pid, signal.SIGKILL)
         return 128 - code if code < 0 else code or 1
 
     def stop(self) -> int:
