@@ -38,7 +38,7 @@ demo: $(VENV)/ready  ## render with the defaults, prove it, and show what was pr
 	$(BIN)/python .ci/demo.py build/demo
 
 test: $(VENV)/ready  ## everything that needs no container engine, layer by layer
-	$(BIN)/python .ci/layers.py lint+test-fast+test-rendered test-runtime
+	$(BIN)/python .ci/layers.py lint+test-fast+test-rendered+test-runtime
 
 environment: $(VENV)/ready  ## install all that the other targets need
 	$(BIN)/python tests/environment.py >/dev/null

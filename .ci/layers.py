@@ -3,8 +3,8 @@
 python .ci/layers.py lint+test-fast test-runtime
 
 Targets that a plus joins run side by side; what each prints comes when it ends. Join no target
-whose tests hold answers to a time limit: it needs the machine for itself. What failed is repeated
-at the very end.
+whose tests hold answers to a narrow time limit: it needs the machine for itself. What failed is
+repeated at the very end.
 """
 
 from __future__ import annotations
