@@ -66,7 +66,7 @@ test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and val
 	$(BIN)/python -m pytest -n $(PROCESSES) -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
-	$(BIN)/python -m pytest $(PARALLEL) -m "container and not timed"
+	$(BIN)/python -m pytest $(PARALLEL) --durations 8 -m "container and not timed"
 	$(BIN)/python -m pytest -m "container and timed"
 
 test-bare:  ## README's commands in a container with Python, make and git alone
