@@ -64,7 +64,7 @@ def load_any(path: Path, settings: Settings) -> dict[str, Booster]:
     Notes beside a model, such as model_metrics.json, hold `model` in their names as well.
     """
     files = model_files(path)
-    others = [] if mlmodel.find(path) else [file for file in candidates(path) if file not in files]
+    others = [file for file in candidates(path) if file not in files]
     try:
         return load_boosters(files, settings)
     except acceleration.ForeignFileError as error:
@@ -205,7 +205,8 @@ def read(path: Path, settings: Settings) -> ModelFolder:
     Raises ModelFileError or UserError when the files are broken, StartError when they contradict
     the program, so that no other server of this image could do better.
     """
-    folder = mlmodel.find(path) or (path if path.is_dir() else path.parent)
+    of_mlflow = mlmodel.find(path)
+    folder = of_mlflow or (path if path.is_dir() else path.parent)
     manifest = artifact.read_manifest(folder)
     if not transformation.is_version_of(manifest.features_version):
         raise StartError(
@@ -216,10 +217,10 @@ def read(path: Path, settings: Settings) -> ModelFolder:
         )
     if manifest.custom_version not in (None, artifact.source_digest(custom)):
         log.info("note: custom.py is not the one that the model was trained with")
-    boosters = load_any(path, settings)
+    described = mlmodel.read(of_mlflow) if of_mlflow else None
+    boosters = load_boosters([described.file], settings) if described else load_any(path, settings)
     first = next(iter(boosters.values()))
     check_columns(first, manifest)
     probes = probe_rows(folder / artifact.PROBE_FILE)
-    described = mlmodel.read(folder) if mlmodel.find(path) else None
     categories = categories_of(boosters, manifest)
     return ModelFolder(path, boosters, manifest, probes, categories, described)
