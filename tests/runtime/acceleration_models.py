@@ -131,6 +131,8 @@ OBJECTIVES = [
 DART = {"booster": "dart", "rate_drop": 0.5, "one_drop": 1}
 BINARY, FIVE = {"objective": "binary:logistic"}, {"objective": "multi:softprob", "num_class": 5}
 NAMES = ["age", "income", "rooms", "lat", "lon", "spare column"]
+CATEGORICAL = {"enable_categorical": True, "feature_types": list("qqcqqq")}
+PARTITIONED = Recipe("categorical", {"max_cat_to_onehot": 1}, matrix=CATEGORICAL)
 
 VARIANTS = [
     Recipe("dart binary", {**DART, **BINARY}, "binary"),
@@ -165,7 +167,7 @@ VARIANTS = [
         {"max_cat_to_onehot": 1},
         rounds=60,
         kind="stopped",
-        matrix={"enable_categorical": True, "feature_types": ["q", "q", "c", "q", "q", "q"]},
+        matrix=CATEGORICAL,
     ),
     Recipe("stopped, two targets", {}, "targets", rounds=60, kind="stopped"),
     Recipe(
@@ -183,12 +185,12 @@ VARIANTS = [
         "categorical",
         {**BINARY, "max_cat_to_onehot": 1},
         "binary",
-        matrix={"enable_categorical": True, "feature_types": ["q", "q", "c", "q", "q", "q"]},
+        matrix=CATEGORICAL,
     ),
     Recipe(
         "categorical one-hot",
         {"max_cat_to_onehot": 100},
-        matrix={"enable_categorical": True, "feature_types": ["q", "q", "c", "q", "q", "q"]},
+        matrix=CATEGORICAL,
     ),
     Recipe("names", BINARY, "binary", matrix={"feature_names": NAMES}),
     Recipe("types", {}, matrix={"feature_types": ["float", "q", "int", "float", "q", "int"]}),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from acceleration_models import Recipe, train
+from acceleration_models import PARTITIONED, Recipe, train
 from runtime import acceleration
 from runtime.acceleration import explaining
 
@@ -61,11 +61,7 @@ def test_contributions_of_onedal_are_those_of_booster_predict(recipe: Recipe) ->
     "recipe",
     [
         Recipe("linear", {"booster": "gblinear"}),
-        Recipe(
-            "categorical",
-            {"max_cat_to_onehot": 1},
-            matrix={"enable_categorical": True, "feature_types": list("qqcqqq")},
-        ),
+        PARTITIONED,
     ],
     ids=lambda recipe: recipe.name,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from acceleration_models import Recipe, train
+from acceleration_models import PARTITIONED, Recipe, train
 from runtime import acceleration
 from runtime.acceleration import tuning
 from runtime.acceleration.engines import MixedEngine
@@ -117,11 +117,7 @@ def test_sizes_that_do_not_fit_into_the_time_are_judged_as_the_largest_that_did(
     [
         Recipe("binary", {"objective": "binary:logistic", "max_depth": 6}, "binary", 60),
         Recipe("classes", {"objective": "multi:softprob", "num_class": 5}, "five", 20),
-        Recipe(
-            "categorical",
-            {"max_cat_to_onehot": 1},
-            matrix={"enable_categorical": True, "feature_types": list("qqcqqq")},
-        ),
+        PARTITIONED,
     ],
     ids=lambda recipe: recipe.name,
 )

@@ -10,14 +10,13 @@ from typing import Any
 
 import boto3
 import pytest
-import yaml
 from botocore.validate import ParamValidator
 
+from deploy_stack import stack
 from locations import PROJECT
 from runtime.inference import monitor
 
 DASHBOARD = json.loads((PROJECT / "deploy/dashboard.json").read_text(encoding="utf-8"))
-TEMPLATE = (PROJECT / "deploy/pipeline/endpoint.yaml").read_text(encoding="utf-8")
 ENDPOINT = "aws.sagemaker.endpoint.name"  # what SageMaker adds to every metric that it scrapes
 SUFFIXES = {"histogram": ("_bucket", ""), "counter": ("",), "gauge": ("",)}
 
@@ -32,18 +31,7 @@ def queries() -> Iterator[str]:
 
 def alarm() -> dict[str, Any]:
     """Return the properties of the alarm on drift; CloudFormation's tags as what they hold."""
-
-    class Loader(yaml.SafeLoader):
-        """Knows the short forms of functions."""
-
-    def value(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.ScalarNode):
-            return loader.construct_scalar(node)
-        assert isinstance(node, yaml.SequenceNode)
-        return loader.construct_sequence(node, deep=True)
-
-    Loader.add_multi_constructor("!", value)
-    return dict(yaml.load(TEMPLATE, Loader)["Resources"]["DataDrift"]["Properties"])
+    return dict(stack()["Resources"]["DataDrift"]["Properties"])
 
 
 def selected(query: str) -> set[str]:

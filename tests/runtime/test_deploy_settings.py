@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import settings
 from deploy.__main__ import COMMANDS, parser
@@ -18,6 +17,7 @@ from deploy.aws import Aws
 from deploy.configuration import SCALARS, Configuration, DeployError, load
 from deploy.images import architecture
 from deploy_cloud import Cloud, cloud, printed
+from deploy_stack import stack
 from locations import PROJECT
 
 __all__ = ["cloud"]
@@ -97,18 +97,7 @@ def test_a_flag_adds_to_the_variables_of_the_table_and_wins(tmp_path: Path) -> N
 
 
 def test_the_parameters_of_the_stack_are_settings_of_the_model_that_its_parser_takes() -> None:
-    class Loader(yaml.SafeLoader):
-        """Reads CloudFormation's own tags as the value that they hold."""
-
-    def value(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
-        if isinstance(node, yaml.ScalarNode):
-            return loader.construct_scalar(node)
-        assert isinstance(node, yaml.SequenceNode)
-        return loader.construct_sequence(node, deep=True)
-
-    Loader.add_multi_constructor("!", value)
-    text = (PROJECT / "deploy/pipeline/endpoint.yaml").read_text()
-    template = yaml.load(text, Loader)
+    template = stack()
     resources, parameters = template["Resources"], template["Parameters"]
     for name in ("Model", "GravitonModel"):
         environment = resources[name]["Properties"]["PrimaryContainer"]["Environment"]
