@@ -82,6 +82,11 @@ def need_image(base: str) -> None:
             unavailable(message)
 
 
+def remove(tag: str) -> None:
+    """Remove an image, but not the layers that a build beside this one may just be taking over."""
+    run_docker("image", "rm", "-f", "--no-prune", tag)
+
+
 @pytest.mark.parametrize(("base", "count", "input_format"), COMBINATIONS)
 def test_a_container_trains_and_serves(
     template: Path, tmp_path: Path, base: str, count: str, input_format: str
@@ -91,7 +96,7 @@ def test_a_container_trains_and_serves(
     answers = (f"num_classes={count}", f"input_format={input_format}", f"base_image={base}")
     arguments = ("--keep-project-on-failure", f"project_slug={slug}", *answers, "validate=docker")
     done = run_cookiecutter(template, tmp_path / "out", *arguments)
-    run_docker("image", "rm", "-f", f"{slug}:latest")
+    remove(f"{slug}:latest")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "NOT VALIDATED" not in done.stdout
     assert (tmp_path / "out" / slug / "smoke-test.log").is_file()
@@ -143,7 +148,7 @@ def test_the_base_image_given_at_build_time_is_honoured(
         need_image(base)
     project = render(template, tmp_path / "out", base_image=DEFAULT_BASE)
     tag = "template-tests:base-image"
-    request.addfinalizer(lambda: run_docker("image", "rm", "-f", tag))
+    request.addfinalizer(lambda: remove(tag))
     build(project, tag)
     assert python_of(tag).startswith("3.13.")
     build(project, tag, "--build-arg", f"BASE_IMAGE={QUESTIONS['_images']['python-bookworm']}")
@@ -160,7 +165,7 @@ def test_lost_modes_and_crlf_in_a_checkout_of_the_project_do_not_reach_the_image
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
             path.chmod(0o644)
     tag = "template-tests:crlf"
-    request.addfinalizer(lambda: run_docker("image", "rm", "-f", tag))
+    request.addfinalizer(lambda: remove(tag))
     build(project, tag)
     done = run_docker("run", "--rm", "--network", "none", tag, "train")
     assert done.returncode != 0
@@ -175,7 +180,7 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     tag = f"template-tests:built-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
     build(project, tag)
     yield project, tag
-    run_docker("image", "rm", "-f", tag)
+    remove(tag)
 
 
 @pytest.mark.xdist_group("suites")  # two at a time would wait for each other's CPUs
@@ -205,7 +210,7 @@ def test_an_image_stays_small(
     build(project, tag, "--build-arg", f"FORMATS={formats}")
     above = size_of(tag) - size_of(QUESTIONS["_images"][DEFAULT_BASE])
     packages = run_docker("run", "--rm", tag, "sh", "-c", PACKAGES).stdout
-    run_docker("image", "rm", "-f", tag)
+    remove(tag)
     with capsys.disabled():
         print(f"\n{above:.0f} MB above the base image with formats {formats!r}, in MB:\n{packages}")
     assert 0 < above <= LARGEST_MB[formats]
