@@ -1,4 +1,4 @@
-"""Blocks are padded where that is faster, and XGBoost answers where it is faster itself."""
+"""Batches are cut and padded where that is faster; XGBoost answers where it is faster itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import xgboost
 from acceleration_models import PARTITIONED, Recipe, train
 from runtime import acceleration
 from runtime.acceleration import tuning
+from runtime.acceleration.calls import WHOLE, Calls
 from runtime.acceleration.engines import MixedEngine
 
 pytestmark = pytest.mark.skipif(
@@ -33,46 +34,100 @@ class Timed:
 
     def __init__(self, clock: Clock, name: str, cost: Any, exact: bool = True) -> None:
         self.clock, self.name, self.cost, self.exact = clock, name, cost, exact
-        self.block = self.padded_from = 0
+        self.calls: Calls | None = None
         self.objective, self.num_features, self.num_groups = "reg:squarederror", 2, 1
         self.feature_names = None
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         self.clock.now += self.cost(len(rows)) * 1e-6
         answer = np.zeros(len(rows), np.float32)
-        return answer if self.exact or not self.block else answer + np.float32(1e-7)
+        return answer if self.exact or not self.calls else answer + np.float32(1e-7)
 
     margins = predict
 
 
-def in_blocks(size: int) -> Any:
-    """Return the cost of an engine that works in blocks: 100 a block, 3 a row beyond."""
-    return lambda rows: 10 + 100 * (rows // size) + 3 * (rows % size)
+def in_blocks(block: Any) -> Any:
+    """Return the microseconds of a call: 10, 5 for a row of a block, 15 for one beyond the last."""
+
+    def cost(rows: int) -> float:
+        size = block(rows)
+        return 10 + 5 * (rows // size * size) + 15 * (rows % size)
+
+    return cost
 
 
-@pytest.mark.parametrize("size", [32, 80, 96])
-def test_the_block_is_found_and_padded_from_the_row_where_it_pays(
-    monkeypatch: pytest.MonkeyPatch, size: int
+BLOCKS = {
+    "always 80": lambda rows: 80,
+    "always 64": lambda rows: 64,
+    "32 to 80": lambda rows: 16 * min(max(rows // 32, 2), 5),
+    "32 to 256": lambda rows: 16 * min(max(rows // 32, 2), 16),
+}
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_no_batch_takes_longer_than_a_larger_one(
+    monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
+    cost = in_blocks(BLOCKS[kind])
+    engine = Timed(Clock(monkeypatch), "onedal", cost)
+    found = tuning.plan(engine, ROWS)  # type: ignore[arg-type]
+    assert found
+    assert engine.calls
+    seconds = [sum(map(cost, engine.calls(count))) for count in range(1, 331)]
+    for count, taken in enumerate(seconds, start=1):
+        assert taken <= 1.05 * min(seconds[count - 1 :]), (count, engine.calls(count))
+        assert taken <= 1.05 * cost(count)
+    for count in (WHOLE - 1, WHOLE, WHOLE + 1, 5000, 10_000):
+        assert sum(map(cost, engine.calls(count))) <= 1.05 * cost(count), engine.calls(count)
+
+
+def test_the_calls_take_all_rows_and_only_the_last_one_is_padded() -> None:
+    cost = in_blocks(BLOCKS["always 80"])
+    calls = Calls({rows: cost(rows) * 1e-6 for rows in (1, *tuning.CALLS)})
+    for count in (*range(1, 2 * WHOLE + 100), 100_000):
+        assert sum(calls(count)[:-1]) < count <= sum(calls(count)), (count, calls(count))
+    assert calls(0) == ()
+    assert [calls(count) for count in (20, 79, 80, 100)] == [(20,), (80,), (80,), (100,)]
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_report_says_what_was_measured_and_planned(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    cost = in_blocks(BLOCKS[kind])
+    engine = Timed(Clock(monkeypatch), "onedal", cost)
+    found = tuning.plan(engine, ROWS)  # type: ignore[arg-type]
+    assert found
+    assert engine.calls
+    assert found["microseconds"] == {str(rows): cost(rows) for rows in (1, *tuning.CALLS)}
+    first = found["padded_from"]
+    assert sum(engine.calls(first)) > first
+    assert engine.calls(first - 1) == (first - 1,)
+    assert f"; {first} and more are padded to one" in tuning.sentence(found)
+
+
+def test_a_slow_model_is_measured_with_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    engine = Timed(clock, "onedal", lambda n: 10 + 61 * (n // size) + 3 * (n % size))
-    found = tuning.pad(engine, ROWS)  # type: ignore[arg-type]
-    assert found == {"rows": size, "padded_from": 21}  # 20 rows take less than a block
-    assert (engine.block, engine.padded_from) == (size, 21)
+    engine = Timed(clock, "onedal", lambda rows: 20 * in_blocks(BLOCKS["32 to 80"])(rows))
+    found = tuning.plan(engine, ROWS)  # type: ignore[arg-type]
+    assert found
+    assert "320" not in found["microseconds"]
+    assert clock.now < 2 * tuning.PLAN_SECONDS
 
 
-def test_an_engine_without_blocks_is_not_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_without_blocks_takes_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Timed(Clock(monkeypatch), "onedal", lambda n: 10 + 3 * n)
-    assert tuning.pad(engine, ROWS) is None  # type: ignore[arg-type]
-    assert engine.block == 0
+    assert tuning.plan(engine, ROWS) is None  # type: ignore[arg-type]
+    assert engine.calls is None
 
 
-def test_padding_that_changes_an_answer_by_a_bit_is_not_used(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_plan_that_changes_an_answer_by_a_bit_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    engine = Timed(Clock(monkeypatch), "onedal", in_blocks(80), exact=False)
-    assert tuning.pad(engine, ROWS) is None  # type: ignore[arg-type]
-    assert engine.block == 0
+    engine = Timed(Clock(monkeypatch), "onedal", in_blocks(BLOCKS[kind]), exact=False)
+    assert tuning.plan(engine, ROWS) is None  # type: ignore[arg-type]
+    assert engine.calls is None
 
 
 @pytest.mark.parametrize(
@@ -121,12 +176,13 @@ def test_sizes_that_do_not_fit_into_the_time_are_judged_as_the_largest_that_did(
     ],
     ids=lambda recipe: recipe.name,
 )
-def test_padded_answers_are_those_of_unpadded_rows_to_the_last_bit(recipe: Recipe) -> None:
+def test_planned_answers_are_those_of_whole_batches_to_the_last_bit(recipe: Recipe) -> None:
     booster, rows = train(recipe)
     engine = acceleration.choose(booster, mode="require").engine
-    engine.block = 0
+    engine.calls = None
     plain = [engine.predict(rows[:count]) for count in range(1, 331)]
-    engine.block, engine.padded_from = 80, 20
+    cost = in_blocks(BLOCKS["always 80"])
+    engine.calls = Calls({size: cost(size) for size in (1, 16, 80, 160)})
     for count, expected in enumerate(plain, start=1):
         np.testing.assert_array_equal(engine.predict(rows[:count]), expected)
 

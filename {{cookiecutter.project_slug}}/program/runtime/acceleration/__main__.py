@@ -15,6 +15,7 @@ from typing import Any
 
 import settings
 from runtime import acceleration
+from runtime.acceleration import tuning
 from runtime.acceleration.rounds import Rounds
 from runtime.job import artifact
 from runtime.job.failures import UserError
@@ -99,11 +100,8 @@ def render(model: Path, report: dict[str, Any]) -> str:
     if "contributions" in report:
         found = report["contributions"]
         lines += ["", f"contributions: {found['engine']}: {found['reason']}"]
-    if blocks := report.get("blocks"):
-        lines += [
-            "",
-            "blocks of {rows} rows: {padded_from} rows and more are padded".format(**blocks),
-        ]
+    if found := report.get("calls"):
+        lines += ["", tuning.sentence(found)]
     return "\n".join([*lines, "", f"engine: {report['engine']}: {report['reason']}"])
 
 

@@ -167,10 +167,9 @@ def _fastest(
     """Return the engine that measurements favour, and why; `require` only asks for oneDAL."""
     reason = "oneDAL gives XGBoost's answers on every probe"
     many = np.ascontiguousarray(rows[np.arange(tuning.PROBE_ROWS) % len(rows)])
-    report["blocks"] = tuning.pad(proven, many)
-    if report["blocks"]:
-        text = "oneDAL works in blocks of %(rows)d rows: %(padded_from)d and more are padded to one"
-        log.info(text, report["blocks"])
+    report["calls"] = tuning.plan(proven, many)
+    if report["calls"]:
+        log.info(tuning.sentence(report["calls"]))
     if mode == "require":
         return proven, reason
     engine, report["times"] = tuning.choose(proven, reference, many)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.acceleration.calls import Calls
 from runtime.acceleration.links import LINKS
 from runtime.imports import import_engines
 from runtime.job import resources
@@ -145,8 +146,7 @@ class OneDALEngine:
         self._widening = widening
         self._link = LINKS[reference.objective]
         self._reference = reference
-        self.block = 0  # rows that are as fast as fewer: set by a measurement, see tuning.py
-        self.padded_from = 0
+        self.calls: Calls | None = None  # set by a measurement, see tuning.py
         self.shap = shap  # cleared where the contributions of this model are not proven
         self.missing = reference.missing
         self.objective = reference.objective
@@ -176,16 +176,22 @@ class OneDALEngine:
         return np.stack([value.reshape(shape) for value in values], axis=1)
 
     def _run(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
-        """Return `function` of the rows, those beyond the last whole block padded if it pays."""
+        """Return `function` of the rows, in the calls that are planned for so many."""
         count = len(rows)
-        tail = count % self.block if self.block else 0
-        if not tail or tail < self.padded_from:
+        calls = self.calls(count) if self.calls else (count,)
+        if calls == (count,) or not count:
             return self._widened(function, rows)
-        whole = count - tail
-        padded = np.zeros((self.block, rows.shape[1]), np.float32)
-        padded[:tail] = rows[whole:]
-        last = self._widened(function, padded)[:tail]
-        return np.concatenate([self._widened(function, rows[:whole]), last]) if whole else last
+        answers, start = [], 0
+        for size in calls:
+            part = rows[start : start + size]
+            start += size
+            if len(part) == size:
+                answers.append(self._widened(function, part))
+            else:
+                padded = np.zeros((size, rows.shape[1]), np.float32)
+                padded[: len(part)] = part
+                answers.append(self._widened(function, padded)[: len(part)])
+        return np.concatenate(answers) if len(answers) > 1 else answers[0]
 
     def _widened(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
         """Return `function` of what the regressors read: the rows, or their memberships."""

@@ -1,10 +1,8 @@
 """What is faster on this processor, for this model: measured when a model is loaded.
 
-oneDAL works in blocks of rows (32 on some processors, 80 on others); rows beyond the last whole
-block cost several times as much each. Where a block padded with rows of zeros takes less time than
-the rows that are left, they are padded. And where XGBoost itself is faster, for a range of row
-counts, it answers. Both engines give the same answers, so a measurement that the machine's noise
-has spoilt costs time and nothing else.
+How many rows oneDAL is best called with at a time (see calls.py); and where XGBoost itself is
+faster, for a range of row counts, it answers. Both engines give the same answers, so a measurement
+that the machine's noise has spoilt costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -18,55 +16,68 @@ from typing import Any
 
 import numpy as np
 
+from runtime.acceleration.calls import STEP, Calls
 from runtime.acceleration.engines import Engine, Floats, MixedEngine, OneDALEngine, XGBoostEngine
 
-BLOCKS = (16, 32, 48, 64, 80, 96, 128, 160)  # rows that may be a whole block
-BLOCK_GAIN = 0.75  # of the time of one row less: what tells a block from a coincidence
+CALLS = (16, 32, 48, 64, 80, 96, 112, 128, 160, 240, 256, 320)  # rows: whole blocks of most sizes
+PLAN_GAIN = 1.1  # of some number of rows: what tells blocks from noise
 SIZES = (1, 32, 1000)  # rows of a call of both engines
 CLEARLY = 0.95  # of oneDAL's time: what XGBoost must beat to be taken
-PROBE_ROWS = 2 * max(BLOCKS)
+PROBE_ROWS = max(CALLS)
 TURNS, FEWEST = 7, 3  # of a comparison, and of one that has taken ENOUGH seconds
 ENOUGH = 0.02
 SLICE = 0.001  # seconds of repeated calls that make a turn of one engine
-PADDING_SECONDS = 0.15  # for all of the blocks
+PLAN_SECONDS = 0.15  # for all calls
 CHOICE_SECONDS = 0.3  # for all sizes
 THOROUGH_SECONDS = 3.0  # the same, where somebody waits for the figures
 
 
-def pad(engine: OneDALEngine, rows: Floats) -> dict[str, int] | None:
-    """Let `engine` pad where it pays; return the block and from how many rows on, or None."""
-    deadline = time.thread_time() + PADDING_SECONDS
+def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
+    """Let `engine` cut batches where that pays.
 
-    def times(*counts: int) -> list[float]:
-        turns = _turns([partial(engine.margins, rows[:count]) for count in counts], deadline)
-        return [min(times) for times in zip(*turns, strict=True)]
+    Returns the sizes of the calls, from how many rows on they are padded, and what was measured; or
+    None.
+    """
+    deadline = time.thread_time() + PLAN_SECONDS
+    sizes = [1, *CALLS]
+    engine.margins(rows[:STEP])  # fills the caches
+    row = _mean(partial(engine.margins, rows[:STEP]), 1) / STEP
+    while len(sizes) > 2 and row * sum(sizes) > PLAN_SECONDS / 2:
+        sizes.pop()
+    turns = _turns([partial(engine.margins, rows[:size]) for size in sizes], deadline)
+    seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=False))
+    if len(seconds) < len(sizes):
+        return None
+    calls = Calls(seconds)
+    if max(map(calls.gain, range(1, max(sizes)))) < PLAN_GAIN or not _is_exact(engine, rows, calls):
+        return None
+    engine.calls = calls
+    padded = [count for count in range(1, max(sizes)) if sum(calls(count)) > count]
+    return {
+        "rows": [size for size in sizes[1:] if calls(size) == (size,)],
+        "padded_from": min(padded, default=None),
+        "microseconds": {str(size): round(taken * 1e6, 1) for size, taken in seconds.items()},
+    }
 
-    for block in BLOCKS:
-        found = times(block - 1, block)
-        if not found:
-            return None
-        below, whole = found
-        if whole > BLOCK_GAIN * below:
-            continue
-        low, high = 1, block - 1  # a padded block is slower than `low` rows, faster than `high`
-        while high - low > 1:
-            middle = (low + high) // 2
-            pays = max(times(middle), default=0.0) > whole
-            low, high = (low, middle) if pays else (middle, high)
-        return _proven(engine, rows, block, high)
-    return None
+
+def sentence(found: dict[str, Any]) -> str:
+    """Return in words what `plan` returned."""
+    sizes, first = ", ".join(map(str, found["rows"])), found["padded_from"]
+    text = f"oneDAL takes rows in calls of {sizes}"
+    return f"{text}; {first} and more are padded to one" if first else text
 
 
-def _proven(engine: OneDALEngine, rows: Floats, block: int, first: int) -> dict[str, int] | None:
-    """Turn padding on if no answer changes by a bit."""
-    sizes = [n for n in (first, block - 1, block + first, 2 * block - 1) if n <= len(rows)]
-    plain = [engine.predict(rows[:n]) for n in sizes]
-    engine.block, engine.padded_from = block, first
-    padded = [engine.predict(rows[:n]) for n in sizes]
-    if all(np.array_equal(a, b, equal_nan=True) for a, b in zip(plain, padded, strict=True)):
-        return {"rows": block, "padded_from": first}
-    engine.block = 0
-    return None
+def _is_exact(engine: OneDALEngine, rows: Floats, calls: Calls) -> bool:
+    """Return whether no answer changes by a bit where batches are padded, and where cut."""
+    every = range(1, len(rows) + 1)
+    padded = [count for count in every if sum(calls(count)) > count]
+    cut = [count for count in every if len(calls(count)) > 1]
+    counts = [*padded[:1], *padded[-1:], *cut[:1], *cut[-1:]]
+    plain = [engine.predict(rows[:count]) for count in counts]
+    engine.calls = calls
+    planned = [engine.predict(rows[:count]) for count in counts]
+    engine.calls = None
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(plain, planned, strict=True))
 
 
 def choose(
