@@ -26,6 +26,7 @@ CLEARLY = 0.95  # of oneDAL's time: what XGBoost must beat to be taken
 PROBE_ROWS = max(CALLS)
 TURNS, FEWEST = 7, 3  # of a comparison, and of one that has taken ENOUGH seconds
 ENOUGH = 0.02
+PLAN_TURNS = 12  # the machine's noise must spare one call of each size
 SLICE = 0.001  # seconds of repeated calls that make a turn of one engine
 PLAN_SECONDS = 0.15  # for all calls
 CHOICE_SECONDS = 0.3  # for all sizes
@@ -39,12 +40,13 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
     None.
     """
     deadline = time.thread_time() + PLAN_SECONDS
-    sizes = [1, *CALLS]
+    sizes = [STEP, 1, *CALLS[1:]]  # one row after a few others: at the price of a loop
     engine.margins(rows[:STEP])  # fills the caches
     row = _mean(partial(engine.margins, rows[:STEP]), 1) / STEP
     while len(sizes) > 2 and row * sum(sizes) > PLAN_SECONDS / 2:
         sizes.pop()
-    turns = _turns([partial(engine.margins, rows[:size]) for size in sizes], deadline)
+    functions = [partial(engine.margins, rows[:size]) for size in sizes]
+    turns = _turns(functions, deadline, most=PLAN_TURNS, enough=PLAN_SECONDS / 3)
     seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=False))
     if len(seconds) < len(sizes):
         return None
@@ -54,9 +56,11 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
     engine.calls = calls
     padded = [count for count in range(1, max(sizes)) if sum(calls(count)) > count]
     return {
-        "rows": [size for size in sizes[1:] if calls(size) == (size,)],
+        "rows": [size for size in CALLS if size in seconds and calls(size) == (size,)],
         "padded_from": min(padded, default=None),
-        "microseconds": {str(size): round(taken * 1e6, 1) for size, taken in seconds.items()},
+        "microseconds": {
+            str(size): round(taken * 1e6, 1) for size, taken in sorted(seconds.items())
+        },
     }
 
 
@@ -140,7 +144,12 @@ def compare(
 
 
 def _turns(
-    functions: list[Callable[[], object]], deadline: float, seconds: float = 0.0
+    functions: list[Callable[[], object]],
+    deadline: float,
+    seconds: float = 0.0,
+    *,
+    most: int = TURNS,
+    enough: float = ENOUGH,
 ) -> list[list[float]]:
     """Return the CPU seconds of a call of each function by turn; few turns of what is slow, or
     none. With `seconds` a turn is the mean of as many calls, after one that fills the caches.
@@ -150,10 +159,10 @@ def _turns(
     """
     counts = [int(seconds / max(_mean(f, 1), 1e-7)) + 1 if seconds else 1 for f in functions]
     turns: list[list[float]] = []
-    enough = time.thread_time() + ENOUGH
-    while len(turns) < TURNS:
+    soon = time.thread_time() + enough
+    while len(turns) < most:
         now = time.thread_time()
-        if now > deadline or (now > enough and len(turns) >= FEWEST):
+        if now > deadline or (now > soon and len(turns) >= FEWEST):
             break
         turns.append([_mean(f, count) for f, count in zip(functions, counts, strict=True)])
     return turns
