@@ -45,7 +45,7 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
     row = _mean(partial(engine.margins, rows[:STEP]), 1) / STEP
     while len(sizes) > 2 and row * sum(sizes) > PLAN_SECONDS / 2:
         sizes.pop()
-    functions = [partial(engine.margins, rows[:size]) for size in sizes]
+    functions: list[Callable[[], object]] = [partial(engine.margins, rows[:size]) for size in sizes]
     turns = _turns(functions, deadline, most=PLAN_TURNS, enough=PLAN_SECONDS / 3)
     seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=False))
     if len(seconds) < len(sizes):
