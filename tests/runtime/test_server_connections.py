@@ -17,7 +17,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
 from conftest import Server, sample_rows, save, to_csv
-from runtime.server import connections
+from runtime.server import connections, workers
 from runtime.server.connections import PIECE, Exchange, Shared
 from runtime.server.workers import RECV_BYTES, ProxiedWorker
 from test_server_workers import REQUESTS, Application, ask, status_and_body
@@ -250,6 +250,38 @@ def test_a_connection_answers_many_requests_until_max_requests(
             assert b"Connection: close" not in response
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_worker_looks_for_more_before_it_sleeps_where_nginx_has_a_cpu_too(
+    loop: Loop, tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, cpus: int
+) -> None:
+    monkeypatch.setattr(workers.resources, "cpu_count", lambda: cpus)
+    looked: list[int] = []
+    linger = workers.linger
+    monkeypatch.setattr(workers, "linger", lambda epoll: looked.append(worker.nr) or linger(epoll))
+    worker = shared_worker(tmp_path, Application(), requests=3)
+    worker.sockets = [listener]
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    with connect(tmp_path) as nginx:
+        for _ in range(3):
+            nginx.sendall(REQUESTS["plain"][0])
+            assert nginx.recv(RECV_BYTES).startswith(b"HTTP/1.1 200 OK\r\n")
+    thread.join(10)
+    assert looked == ([1, 2] if cpus > 1 else [])  # once an answer, and not after the last one
+
+
+def test_lingering_ends_with_what_becomes_ready_or_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, select.epoll() as epoll:
+        epoll.register(ours, select.EPOLLIN)
+        began = time.monotonic()
+        assert workers.linger(epoll) == []
+        assert time.monotonic() - began >= workers.LINGER_SECONDS
+        monkeypatch.setattr(workers, "LINGER_SECONDS", 60.0)
+        threading.Timer(0.05, lambda: theirs.send(b"x")).start()
+        assert workers.linger(epoll) == [(ours.fileno(), select.EPOLLIN)]
 
 
 def test_a_fault_of_the_application_closes_the_connection_for_all_workers(

@@ -19,6 +19,7 @@ from gunicorn import util
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers import gthread, sync
 
+from runtime.job import resources
 from runtime.server.connections import READ_ONE, Shared
 
 Environ = dict[str, Any]
@@ -30,6 +31,7 @@ BLANK_LINE = b"\r\n\r\n"
 RECV_BYTES = 1 << 16  # the head of a request, and the whole of a small one
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
+LINGER_SECONDS = 1e-4  # after an answer: to fall asleep and be woken costs half a request
 IDLE_SECONDS = 1.0  # between two looks for requests whose wake-up was lost
 NOTIFY_SECONDS = 0.5  # between two signs of life to gunicorn's master
 REQUESTS_PER_YIELD = 4  # more in a row keep nginx waiting for a whole time slice of 3 ms and more
@@ -128,13 +130,16 @@ class ProxiedWorker(sync.SyncWorker):  # type: ignore[misc]
             epoll.register(listener, READ_ONE)
         epoll.register(self.PIPE[0], select.EPOLLIN)  # signals
         listeners = {listener.fileno(): listener for listener in self.sockets}
-        notified = 0.0
+        several = resources.cpu_count() > 1  # a CPU of its own for nginx meanwhile
+        notified, answered = 0.0, 0
         while self.alive:
             now = time.monotonic()
             if now - notified > NOTIFY_SECONDS:
                 self.notify()
                 notified = now
-            for descriptor, _ in epoll.poll(IDLE_SECONDS, 1):
+            ready = linger(epoll) if several and self.nr > answered else []
+            answered = self.nr
+            for descriptor, _ in ready or epoll.poll(IDLE_SECONDS, 1):
                 self._turn(self.shared, descriptor, listeners.get(descriptor))
                 break
             else:
@@ -262,6 +267,14 @@ class Body(io.RawIOBase):
         count = self.client.recv_into(buffer, size) if size else 0
         self.left -= count
         return count
+
+
+def linger(epoll: select.epoll) -> list[tuple[int, int]]:
+    """Return what becomes ready within LINGER_SECONDS; whoever wants the CPU meanwhile gets it."""
+    end = time.monotonic() + LINGER_SECONDS
+    while not (ready := epoll.poll(0, 1)) and time.monotonic() < end:
+        os.sched_yield()
+    return ready
 
 
 @lru_cache(maxsize=256)  # clients may send any name
