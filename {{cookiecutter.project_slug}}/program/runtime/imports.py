@@ -18,7 +18,9 @@ import numpy
 
 ESTIMATORS = ("mb", "sklearn")  # of daal4py
 SUBMODULES = ("plotting", "sklearn")  # of xgboost, that need scikit-learn where it is installed
-UNUSED_BY_SCIPY = ("char", "core", "ctypeslib", "f2py", "rec", "strings", "testing")  # of numpy
+UNUSED_BY_SCIPY = (  # of numpy
+    *("char", "core", "ctypeslib", "f2py", "ma", "polynomial", "rec", "strings", "testing"),
+)
 
 
 def import_scipy() -> None:
@@ -50,10 +52,10 @@ def import_expit() -> Any:
         package.__path__ = [f"{folder}/special" for folder in sys.modules["scipy"].__path__]
         sys.modules[name] = package
         try:
-            importlib.import_module(f"{name}._ufuncs")
+            importlib.import_module(f"{name}._special_ufuncs")
         finally:
             del sys.modules[name]
-    return importlib.import_module(f"{name}._ufuncs").expit
+    return importlib.import_module(f"{name}._special_ufuncs").expit
 
 
 def import_engines() -> None:

@@ -7,9 +7,10 @@ that the machine's noise has spoilt costs time and nothing else.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -25,8 +26,9 @@ SIZES = (1, 32, 1000)  # rows of a call of both engines
 CLEARLY = 0.95  # of oneDAL's time: what XGBoost must beat to be taken
 PROBE_ROWS = max(CALLS)
 TURNS, FEWEST = 7, 3  # of a comparison, and of one that has taken ENOUGH seconds
-ENOUGH = 0.02
-PLAN_TURNS = 12  # the machine's noise must spare one call of each size
+ENOUGH = 0.04
+CLEAR = 1.5  # the faster of two engines in every turn: FEWEST turns tell
+PLAN_TURNS = 8  # the machine's noise must spare one call of each size
 SLICE = 0.001  # seconds of repeated calls that make a turn of one engine
 PLAN_SECONDS = 0.15  # for all calls
 CHOICE_SECONDS = 0.3  # for all sizes
@@ -46,7 +48,7 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
     while len(sizes) > 2 and row * sum(sizes) > PLAN_SECONDS / 2:
         sizes.pop()
     functions: list[Callable[[], object]] = [partial(engine.margins, rows[:size]) for size in sizes]
-    turns = _turns(functions, deadline, most=PLAN_TURNS, enough=PLAN_SECONDS / 3)
+    turns = _some(_turns(functions, deadline), PLAN_TURNS)
     seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=False))
     if len(seconds) < len(sizes):
         return None
@@ -91,7 +93,7 @@ def choose(
 
     Sizes whose calls would not fit into the time are judged as the largest that did.
     """
-    table = compare(engine, reference, rows, CHOICE_SECONDS)
+    table = compare(engine, reference, rows, CHOICE_SECONDS, CLEAR)
     return fastest(table, engine, reference), table
 
 
@@ -118,10 +120,16 @@ def fastest(table: list[dict[str, Any]], engine: OneDALEngine, reference: XGBoos
 
 
 def compare(
-    engine: OneDALEngine, reference: XGBoostEngine, rows: Floats, seconds: float
+    engine: OneDALEngine,
+    reference: XGBoostEngine,
+    rows: Floats,
+    seconds: float,
+    clear: float = math.inf,
 ) -> list[dict[str, Any]]:
     """Return for each of SIZES the median microseconds of both engines' calls, and the median of
     XGBoost's time over oneDAL's, turn by turn; without the sizes that `seconds` are too few for.
+
+    A size has few turns where one engine is `clear` times as fast as the other in all of them.
     """
     deadline, cost = time.thread_time() + seconds, 0.0
     table: list[dict[str, Any]] = []
@@ -130,9 +138,10 @@ def compare(
         if table and cost * size / table[-1]["rows"] * (FEWEST + 1) > left:
             break
         batch = np.ascontiguousarray(rows[np.arange(size) % len(rows)])
-        turns = _turns(
-            [partial(each.predict, batch) for each in (engine, reference)], deadline, SLICE
-        )
+        calls: list[Callable[[], object]] = [
+            partial(each.predict, batch) for each in (engine, reference)
+        ]
+        turns = _some(_turns(calls, deadline, SLICE), TURNS, clear)
         if len(turns) < FEWEST:
             break
         mine, other = (statistics.median(times) for times in zip(*turns, strict=True))
@@ -144,28 +153,31 @@ def compare(
 
 
 def _turns(
-    functions: list[Callable[[], object]],
-    deadline: float,
-    seconds: float = 0.0,
-    *,
-    most: int = TURNS,
-    enough: float = ENOUGH,
-) -> list[list[float]]:
-    """Return the CPU seconds of a call of each function by turn; few turns of what is slow, or
-    none. With `seconds` a turn is the mean of as many calls, after one that fills the caches.
+    functions: list[Callable[[], object]], deadline: float, seconds: float = 0.0
+) -> Iterator[list[float]]:
+    """Yield the CPU seconds of a call of each function, turn by turn until the deadline. With
+    `seconds` a turn is the mean of as many calls, after one that fills the caches.
 
     Both engines work in the thread that calls them, and its CPU time leaves out what the machine
     did for others meanwhile.
     """
     counts = [int(seconds / max(_mean(f, 1), 1e-7)) + 1 if seconds else 1 for f in functions]
-    turns: list[list[float]] = []
-    soon = time.thread_time() + enough
-    while len(turns) < most:
-        now = time.thread_time()
-        if now > deadline or (now > soon and len(turns) >= FEWEST):
+    while time.thread_time() <= deadline:
+        yield [_mean(f, count) for f, count in zip(functions, counts, strict=True)]
+
+
+def _some(turns: Iterator[list[float]], most: int, clear: float = math.inf) -> list[list[float]]:
+    """Return `most` turns at most; fewer of what is slow, or where one of two functions takes
+    `clear` times as long as the other in each of them."""
+    found: list[list[float]] = []
+    enough = time.thread_time() + ENOUGH
+    for turn in turns:
+        found.append(turn)
+        settled = all(max(turn) > clear * min(turn) for turn in found)
+        late = time.thread_time() > enough
+        if len(found) >= (FEWEST if settled or late else most):
             break
-        turns.append([_mean(f, count) for f, count in zip(functions, counts, strict=True)])
-    return turns
+    return found
 
 
 def _mean(function: Callable[[], object], calls: int) -> float:
