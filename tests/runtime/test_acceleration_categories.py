@@ -100,7 +100,7 @@ def test_margins_of_categorical_models_are_xgboosts_to_the_last_bit(
     parameters: dict[str, Any], onehot: int
 ) -> None:
     booster, rows = train(3, [2, 9, 40], max_cat_to_onehot=onehot, **parameters)
-    engine = acceleration.choose(booster).engine
+    engine = acceleration.choose(booster, mode="require").engine
     assert engine.name == "onedal"
     expected = margins_of(booster, rows)
     np.testing.assert_array_equal(engine.margins(rows), expected)
@@ -138,7 +138,7 @@ def test_a_model_trained_on_a_frame_with_categories_takes_their_codes() -> None:
     data = xgboost.DMatrix(frame, label, enable_categorical=True)
     booster = xgboost.train({"nthread": 1}, data, 5)
     rows = np.column_stack([frame.city.cat.codes, frame.x]).astype(np.float32)
-    engine = acceleration.choose(booster).engine
+    engine = acceleration.choose(booster, mode="require").engine
     assert engine.name == "onedal"
     np.testing.assert_array_equal(engine.margins(rows), booster.predict(data, output_margin=True))
 
