@@ -317,8 +317,8 @@ def test_lists_of_the_engines_choice_are_tables(tmp_path: Path) -> None:
     assert len(parity["parity"]) > 1
     assert parity["contributions"]["times"]
     assert "{" not in body
-    for title in report.TITLES.values():
-        assert f"<h3>{title}</h3>" in body
+    for name, title in report.TITLES.items():  # so small a model may be faster in whole batches
+        assert f"<h3>{title}</h3>" in body or (name == "calls: times" and not parity["calls"])
 
 
 def test_weights_of_rows_count_in_the_page(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ THOROUGH_SECONDS = 3.0  # the same, where somebody waits for the figures
 def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
     """Let `engine` cut batches where that pays.
 
-    Returns the sizes of the calls, from how many rows on they are padded, and what was measured; or
-    None.
+    Returns from how many rows on calls are padded, the times of calls, and which of them are
+    planned; or None.
     """
     deadline = time.thread_time() + PLAN_SECONDS
     sizes = [STEP, 1, *CALLS[1:]]  # one row after a few others: at the price of a loop
@@ -57,19 +57,17 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
         return None
     engine.calls = calls
     padded = [count for count in range(1, max(sizes)) if sum(calls(count)) > count]
-    return {
-        "rows": [size for size in CALLS if size in seconds and calls(size) == (size,)],
-        "padded_from": min(padded, default=None),
-        "microseconds": {
-            str(size): round(taken * 1e6, 1) for size, taken in sorted(seconds.items())
-        },
-    }
+    times = [
+        {"rows": size, "microseconds": round(taken * 1e6, 1), "planned": calls(size) == (size,)}
+        for size, taken in sorted(seconds.items())
+    ]
+    return {"padded_from": min(padded, default=None), "times": times}
 
 
 def sentence(found: dict[str, Any]) -> str:
     """Return in words what `plan` returned."""
-    sizes, first = ", ".join(map(str, found["rows"])), found["padded_from"]
-    text = f"oneDAL takes rows in calls of {sizes}"
+    planned = [str(call["rows"]) for call in found["times"] if call["planned"] and call["rows"] > 1]
+    text, first = f"oneDAL takes rows in calls of {', '.join(planned)}", found["padded_from"]
     return f"{text}; {first} and more are padded to one" if first else text
 
 

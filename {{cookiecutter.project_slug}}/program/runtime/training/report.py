@@ -24,6 +24,7 @@ TITLES = {
     "parity": "Largest difference from XGBoost",
     "speed": "Speed, microseconds per call",
     "contributions: times": "Contributions, microseconds per call",
+    "calls: times": "Calls of oneDAL that batches are cut into, microseconds",
     "times": "Times that chose the engine, microseconds per call",
 }
 
