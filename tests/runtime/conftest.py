@@ -272,6 +272,16 @@ class Server:
             time.sleep(0.05)
         pytest.fail(f"no 200 from /ping within {seconds} s:\n{self.output()}")
 
+    def wait_until_refused(self, seconds: float = 40.0) -> Server:
+        """Wait for a worker to say why there is no model: nginx first says that it is starting."""
+        limit, body = time.monotonic() + seconds, b""
+        while b"cannot be served" not in body:
+            assert time.monotonic() < limit, f"{body!r} after {seconds} s:\n{self.output()}"
+            time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                body = self.post(b"1,2").body
+        return self
+
     def wait_for(self, text: str, seconds: float = 40.0) -> None:
         """Wait for a text in what the server logs."""
         limit = time.monotonic() + seconds

@@ -96,8 +96,7 @@ def without_model(request: pytest.FixtureRequest, launch, tmp_path_factory) -> S
     base = tmp_path_factory.mktemp("opt_ml")
     (base / "model").mkdir()
     server: Server = launch(base, wait=False, nginx=request.param)
-    server.wait_for("cannot be served")
-    return server
+    return server.wait_until_refused()
 
 
 @pytest.mark.parametrize("name", UNREAD)

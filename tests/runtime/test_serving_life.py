@@ -211,11 +211,7 @@ def test_a_broken_model_is_a_reason_in_place_of_a_model(broken: Path) -> None:
 
 @pytest.mark.parametrize("broken", KINDS, indirect=True)
 def test_a_broken_model_is_a_503_with_the_reason(launch, broken: Path) -> None:
-    server: Server = launch(broken, wait=False)
-    limit = time.monotonic() + 30
-    while "cannot be served" not in server.output() and time.monotonic() < limit:
-        time.sleep(0.1)
-    time.sleep(0.5)
+    server: Server = launch(broken, wait=False).wait_until_refused()
     for answer in (server.request("GET", "/ping"), server.post(BODY)):
         assert answer.status == 503
         assert "the model cannot be served: " in answer.json()["message"]
