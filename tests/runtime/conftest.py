@@ -154,6 +154,16 @@ class Response:
         return np.array([[float(cell) for cell in line.split(",")] for line in lines])
 
 
+def wait_until(
+    condition: Callable[[], bool], seconds: float = 10.0, about: Callable[[], str] = str
+) -> None:
+    """Wait for a condition; fail with what `about` says."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not within {seconds} s:\n{about()}"
+        time.sleep(0.05)
+
+
 @dataclass
 class Server:
     """A running `serve`, on this machine or in a container; process ids are those seen there."""
@@ -274,20 +284,17 @@ class Server:
 
     def wait_until_refused(self, seconds: float = 40.0) -> Server:
         """Wait for a worker to say why there is no model: nginx first says that it is starting."""
-        limit, body = time.monotonic() + seconds, b""
-        while b"cannot be served" not in body:
-            assert time.monotonic() < limit, f"{body!r} after {seconds} s:\n{self.output()}"
-            time.sleep(0.05)
-            with contextlib.suppress(OSError):
-                body = self.post(b"1,2").body
+        wait_until(self._refuses, seconds, self.output)
         return self
+
+    def _refuses(self) -> bool:
+        with contextlib.suppress(OSError):
+            return b"cannot be served" in self.post(b"1,2").body
+        return False
 
     def wait_for(self, text: str, seconds: float = 40.0) -> None:
         """Wait for a text in what the server logs."""
-        limit = time.monotonic() + seconds
-        while text not in self.output():
-            assert time.monotonic() < limit, f"no {text!r} within {seconds} s:\n{self.output()}"
-            time.sleep(0.05)
+        wait_until(lambda: text in self.output(), seconds, lambda: f"{text!r}:\n{self.output()}")
 
     def stop(self, seconds: float = 30.0) -> int:
         """Send SIGTERM and return the exit code."""

@@ -64,21 +64,27 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_no_batch_takes_longer_than_a_larger_one(
-    monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    cost = in_blocks(BLOCKS[kind])
+@pytest.fixture(params=BLOCKS)
+def planned(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Calls, dict[str, Any]]:
+    """The cost of an engine, the calls that were planned for it, and their report."""
+    cost = in_blocks(BLOCKS[request.param])
     engine = Timed(Clock(monkeypatch), "onedal", cost)
     found = tuning.plan(engine, ROWS)  # type: ignore[arg-type]
     assert found
     assert engine.calls
-    seconds = [sum(map(cost, engine.calls(count))) for count in range(1, 331)]
+    return cost, engine.calls, found
+
+
+def test_no_batch_takes_longer_than_a_larger_one(planned: tuple[Any, Calls, Any]) -> None:
+    cost, calls, _ = planned
+    seconds = [sum(map(cost, calls(count))) for count in range(1, 331)]
     for count, taken in enumerate(seconds, start=1):
-        assert taken <= 1.05 * min(seconds[count - 1 :]), (count, engine.calls(count))
+        assert taken <= 1.05 * min(seconds[count - 1 :]), (count, calls(count))
         assert taken <= 1.05 * cost(count)
     for count in (WHOLE - 1, WHOLE, WHOLE + 1, 5000, 10_000):
-        assert sum(map(cost, engine.calls(count))) <= 1.05 * cost(count), engine.calls(count)
+        assert sum(map(cost, calls(count))) <= 1.05 * cost(count), calls(count)
 
 
 def test_the_calls_take_all_rows_and_only_the_last_one_is_padded() -> None:
@@ -90,21 +96,16 @@ def test_the_calls_take_all_rows_and_only_the_last_one_is_padded() -> None:
     assert [calls(count) for count in (20, 79, 80, 100)] == [(20,), (80,), (80,), (100,)]
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
 def test_the_report_says_what_was_measured_and_planned(
-    monkeypatch: pytest.MonkeyPatch, kind: str
+    planned: tuple[Any, Calls, dict[str, Any]],
 ) -> None:
-    cost = in_blocks(BLOCKS[kind])
-    engine = Timed(Clock(monkeypatch), "onedal", cost)
-    found = tuning.plan(engine, ROWS)  # type: ignore[arg-type]
-    assert found
-    assert engine.calls
+    cost, calls, found = planned
     times = {call["rows"]: call["microseconds"] for call in found["times"]}
     assert times == {rows: cost(rows) for rows in (1, *tuning.CALLS)}
     first = found["padded_from"]
-    assert sum(engine.calls(first)) > first
-    assert engine.calls(first - 1) == (first - 1,)
-    whole = [rows for rows in tuning.CALLS if engine.calls(rows) == (rows,)]
+    assert sum(calls(first)) > first
+    assert calls(first - 1) == (first - 1,)
+    whole = [rows for rows in tuning.CALLS if calls(rows) == (rows,)]
     assert tuning.sentence(found) == (
         f"oneDAL takes rows in calls of {', '.join(map(str, whole))}; "
         f"{first} and more are padded to one"

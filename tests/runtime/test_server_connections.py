@@ -235,21 +235,26 @@ def test_requests_of_persistent_connections_are_read_as_gunicorn_reads_them(
     assert status_and_body(response) == status_and_body(other)
 
 
-def test_a_connection_answers_many_requests_until_max_requests(
-    loop: Loop, tmp_path: Path, listener: socket.socket
-) -> None:
-    worker = shared_worker(tmp_path, Application(), requests=3)
-    worker.sockets = [listener]
+def answer_all(worker: ProxiedWorker, run: Path) -> None:
+    """Let a worker answer as many requests of one connection as it may; it ends then."""
     thread = threading.Thread(target=worker.run)
     thread.start()
-    with connect(tmp_path) as nginx:
-        for _ in range(3):
+    with connect(run) as nginx:
+        for _ in range(worker.max_requests):
             nginx.sendall(REQUESTS["plain"][0])
             response = nginx.recv(RECV_BYTES)
             assert response.startswith(b"HTTP/1.1 200 OK\r\n")
             assert b"Connection: close" not in response
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_connection_answers_many_requests_until_max_requests(
+    loop: Loop, tmp_path: Path, listener: socket.socket
+) -> None:
+    worker = shared_worker(tmp_path, Application(), requests=3)
+    worker.sockets = [listener]
+    answer_all(worker, tmp_path)
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
@@ -262,13 +267,7 @@ def test_a_worker_looks_for_more_before_it_sleeps_where_nginx_has_a_cpu_too(
     monkeypatch.setattr(workers, "linger", lambda epoll: looked.append(worker.nr) or linger(epoll))
     worker = shared_worker(tmp_path, Application(), requests=3)
     worker.sockets = [listener]
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    with connect(tmp_path) as nginx:
-        for _ in range(3):
-            nginx.sendall(REQUESTS["plain"][0])
-            assert nginx.recv(RECV_BYTES).startswith(b"HTTP/1.1 200 OK\r\n")
-    thread.join(10)
+    answer_all(worker, tmp_path)
     assert looked == ([1, 2] if cpus > 1 else [])  # once an answer, and not after the last one
 
 

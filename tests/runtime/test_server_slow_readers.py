@@ -8,12 +8,11 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import Server, sample_rows, save, to_csv
+from conftest import Server, sample_rows, save, to_csv, wait_until
 
 READERS = int(os.environ.get("SLOW_READERS", "4"))
 SECONDS = float(os.environ.get("SLOW_READER_SECONDS", "2"))
@@ -92,13 +91,6 @@ def test_slow_readers_of_large_answers_do_not_hold_workers(
     assert p99 < P99
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
 def test_what_slow_readers_left_is_removed(launch, booster, opt_ml: Path) -> None:
     save(booster("multi:softprob", rounds=2), opt_ml / "model")
     server = launch(opt_ml, SAGEMAKER_INFERENCE_OUTPUT="contributions")
@@ -112,9 +104,9 @@ def test_what_slow_readers_left_is_removed(launch, booster, opt_ml: Path) -> Non
     reader.start()
     assert reader.begun.wait(60)
     opened = f"ls -l /proc/[0-9]*/fd 2>/dev/null | grep {folder} || true"  # it has no name any more
-    wait_for(lambda: bool(server.shell(opened)))  # the first 4 MB of the answer are in memory
+    wait_until(lambda: bool(server.shell(opened)))  # the first 4 MB of the answer are in memory
     reader.hurry.set()
     reader.join(60)
-    wait_for(lambda: not server.shell(opened))
+    wait_until(lambda: not server.shell(opened))
     assert server.stop() == 0
     assert not Path(folder).exists()

@@ -49,9 +49,9 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
         sizes.pop()
     functions: list[Callable[[], object]] = [partial(engine.margins, rows[:size]) for size in sizes]
     turns = _some(_turns(functions, deadline), PLAN_TURNS)
-    seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=False))
-    if len(seconds) < len(sizes):
+    if not turns:
         return None
+    seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=True))
     calls = Calls(seconds)
     if max(map(calls.gain, range(1, max(sizes)))) < PLAN_GAIN or not _is_exact(engine, rows, calls):
         return None
