@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from conftest import Server, sample_rows, save, to_csv
+from conftest import Server, sample_rows, save, to_csv, wait_until
 from locations import PROGRAM
 from runtime import acceleration
 
@@ -84,6 +83,8 @@ def test_four_workers_and_a_thousand_requests_cost_one_conversion(
         assert answer.status == 200
         assert answer.numbers()[0, 0] == pytest.approx(expected[number % 25], abs=1e-6)
     assert len(server.workers()) == 4
+    server.wait_for("converted the model")
+    server.stop()
     lines = [line for line in server.output().splitlines() if "converted the model" in line]
     assert len(lines) == 1
     assert "(conversion 1 in this process tree, " in lines[0]
@@ -111,9 +112,7 @@ print(sorted(early), ctypes.CDLL(name).omp_get_max_threads())
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_worker_has_a_thread_for_requests_and_one_for_its_heartbeat(server: Server) -> None:
     """numpy's BLAS reads its variable when numpy is imported, long before the application."""
-    deadline = time.monotonic() + 20
-    while len(server.ready()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)  # /ping is good as soon as the first worker is ready
+    wait_until(lambda: len(server.ready()) == 2, 20)  # /ping is good from the first one on
     body = b"1,2,3,4,5\n" * 9_000  # enough numbers in a block for BLAS to want threads
     for _ in range(10):
         assert server.post(body).status == 200

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,13 +176,13 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Request]
 
 def wait_until_answering(server: conftest.Server) -> None:
     """Wait for any answer of /ping: a model that cannot be served is answered with 503."""
-    limit = time.monotonic() + 90
-    while time.monotonic() < limit:
+
+    def answers() -> bool:
         with contextlib.suppress(OSError):
-            server.request("GET", "/ping", timeout=2)
-            return
-        time.sleep(0.05)
-    pytest.fail(f"no answer from /ping:\n{server.output()}")
+            return bool(server.request("GET", "/ping", timeout=2).status)
+        return False
+
+    conftest.wait_until(answers, 90, server.output)
 
 
 def expected(case: Request) -> dict[str, Any]:

@@ -123,4 +123,4 @@ def test_a_port_in_use_is_an_error_that_names_it(launch, opt_ml: Path) -> None:
     second = launch(opt_ml, wait=False, SAGEMAKER_BIND_TO_PORT=str(first.port))
     assert second.process is not None
     assert second.process.wait(30) == 1
-    assert f"error: cannot listen on port {first.port}: Address already in use" in second.output()
+    second.wait_for(f"error: cannot listen on port {first.port}: Address already in use")

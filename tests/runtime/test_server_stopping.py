@@ -85,7 +85,7 @@ def test_sigterm_while_the_program_is_loaded_stops_it_in_order(launch, opt_ml: P
     while int(re.findall(r"SigBlk:\s(\w+)", status.read_text())[0], 16) != held:
         assert time.monotonic() < limit, "SIGTERM is not held back"
     assert server.stop() == 0
-    assert "told to stop" in server.output()
+    server.wait_for("told to stop")
 
 
 def test_pings_are_answered_until_nginx_has_stopped(launch, booster, opt_ml: Path) -> None:

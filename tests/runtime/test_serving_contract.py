@@ -17,7 +17,7 @@ import xgboost
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import COLUMNS, Server, sample_rows, save, to_csv
+from conftest import COLUMNS, Server, sample_rows, save, to_csv, wait_until
 from runtime.formats import recordio
 from runtime.formats.categories import Categories
 from runtime.inference import monitor
@@ -291,7 +291,7 @@ def test_metrics_add_up_over_the_workers(server: Server) -> None:
     for _ in range(10):
         server.post(to_csv(ROWS))
         server.post(b"x")
-    time.sleep(2)
+    wait_until(lambda: value('requests_total{status="415"}') - before[1] >= 10)
     assert value("rows_total") - before[0] == 10 * len(ROWS)
     assert value('requests_total{status="415"}') - before[1] == 10
     assert value("request_seconds_count") > 0
@@ -311,10 +311,8 @@ def test_a_scrape_has_the_metrics_that_the_readme_names(server: Server) -> None:
     server.post(to_csv(ROWS))
     server.post(b"x")
     documented = {family.name.removesuffix("_total"): family for family in monitor.families()}
-    limit, found = time.monotonic() + 10, scraped(server)
-    while not {"rows", "errors"} <= set(found) and time.monotonic() < limit:
-        time.sleep(0.1)  # the workers write their counts once a second
-        found = scraped(server)
+    wait_until(lambda: {"rows", "errors"} <= set(scraped(server)))  # written once a second
+    found = scraped(server)
     absent = {name for name in set(documented) - set(found) if not name.startswith("drift_")}
     # With SHADOW_RATE, or when contributions are asked for; drift needs histograms.
     assert absent <= {"shadow_requests", "contributions_engine"}
@@ -354,17 +352,18 @@ def test_what_clients_send_never_becomes_a_label(server: Server) -> None:
 
     causes = ("body", "columns", "media_type", "accept")
     before = {cause: refused(cause) for cause in causes}
+
+    def counted(requests: int) -> None:
+        """Wait until every cause is in the metrics: the workers write them once a second."""
+        wait_until(lambda: min(refused(cause) - before[cause] for cause in causes) >= requests)
+
     for number in range(3):
         hostile(server, number)
-    limit = time.monotonic() + 10  # the workers write their counts once a second
-    while refused("columns") - before["columns"] < 3 and time.monotonic() < limit:
-        time.sleep(0.1)
+    counted(3)
     known = series()
     for number in range(3, 20):
         hostile(server, number)
-    while refused("accept") - before["accept"] < 20 and time.monotonic() < limit + 10:
-        time.sleep(0.1)
-    assert all(refused(cause) - before[cause] >= 17 for cause in causes)
+    counted(20)
     assert {name for name in series() - known if "status" not in str(name)} == set()
     for metric in scraped(server).values():
         for label, bound in monitor.LABELS.items():

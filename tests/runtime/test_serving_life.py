@@ -14,7 +14,7 @@ import pytest
 import xgboost
 
 import settings
-from conftest import Server, sample_rows, save, to_csv
+from conftest import Server, sample_rows, save, to_csv, wait_until
 from load import Load
 from predictor import create_app
 from runtime.job import artifact
@@ -100,11 +100,8 @@ def test_the_death_of_a_child_ends_the_server_with_a_reason(started, child: str,
     found, every = server.children(child), server.children("")
     server.kill(next(pid for pid, above in found.items() if above not in found))
     assert server.process.wait(30) == code  # a worker that is starting up takes until the limit
-    assert f"error: {child} exited unexpectedly with signal SIGKILL" in server.output()
-    limit = time.monotonic() + 10
-    while not server.container and any(alive(pid) for pid in every):
-        assert time.monotonic() < limit, "processes are left"
-        time.sleep(0.01)
+    server.wait_for(f"error: {child} exited unexpectedly with signal SIGKILL")
+    wait_until(lambda: bool(server.container) or not any(map(alive, every)))
 
 
 def test_nothing_is_left_behind(started) -> None:
@@ -157,7 +154,9 @@ def test_slow_clients_do_not_hold_workers(server) -> None:
         connection.close()
 
 
-def test_clients_that_go_away_are_no_errors(server) -> None:
+def test_clients_that_go_away_are_no_errors(started) -> None:
+    server = started()
+    wait_until(lambda: len(server.ready()) == 2, 20)
     workers = server.workers()
     for cut in (5, len(BIG) // 2, len(BIG)):
         with socket.create_connection((server.host, server.port)) as connection:
@@ -166,17 +165,16 @@ def test_clients_that_go_away_are_no_errors(server) -> None:
     assert server.post(BODY).status == 200
     time.sleep(0.3)
     assert set(workers) <= set(server.workers())
+    assert server.stop() == 0
     assert "Traceback" not in server.output()
 
 
 def test_the_model_is_loaded_once_whatever_the_number_of_workers(started) -> None:
     server = started(WEB_CONCURRENCY="4")
-    deadline = time.monotonic() + 20  # /ping is good as soon as the first worker is ready
-    while len(server.workers()) < 4 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(server.workers()) == 4
+    wait_until(lambda: len(server.workers()) == 4, 20)  # /ping is good from the first one on
     for _ in range(200):
         assert server.post(BODY).status == 200
+    assert server.stop() == 0
     assert server.output().count("model loaded in") == 1
 
 
@@ -216,6 +214,7 @@ def test_a_broken_model_is_a_503_with_the_reason(launch, broken: Path) -> None:
         assert answer.status == 503
         assert "the model cannot be served: " in answer.json()["message"]
     assert server.process.poll() is None
+    server.stop()
     assert server.output().count("the model cannot be served") == 1
     assert "Traceback" not in server.output()
 
@@ -231,7 +230,7 @@ def test_a_broken_model_is_a_503_with_the_reason(launch, broken: Path) -> None:
 def test_a_bad_setting_ends_the_start_with_its_name(started, variable: str, value: str) -> None:
     server = started(wait=False, **{variable: value})
     assert server.process.wait(30) == 1
-    assert f"error: {variable}" in server.output()
+    server.wait_for(f"error: {variable}")
     assert "Traceback" not in server.output()
 
 
@@ -240,7 +239,7 @@ def test_a_model_of_other_features_is_refused_at_start(launch, booster, opt_ml: 
     artifact.Manifest(features_version="ratios-2").save(folder)
     server = launch(opt_ml, wait=False)
     assert server.process.wait(30) == 1
-    assert "error: the model was trained with features 'ratios-2'" in server.output()
+    server.wait_for("error: the model was trained with features 'ratios-2'")
 
 
 def test_a_model_without_manifest_takes_its_names_and_index_base_from_elsewhere(
