@@ -8,7 +8,7 @@ TREE := {{cookiecutter.project_slug}}
 # servers, and one of them the port of XGBoost's tracker, so the runtime's tests are dealt out by
 # file, the longest first (conftest.py). What holds a loaded server to time limits takes fewer.
 PROCESSES := 3
-PARALLEL := -n 2 --dist loadgroup
+PARALLEL := -n 2
 BY_FILE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Of an environment with all that a project needs, made once under build/.
 PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
@@ -63,7 +63,7 @@ test-mlflow: $(VENV)/ready  ## of the runtime, what talks to MLflow's own server
 	    && cd tests/runtime && MLFLOW_SERVER="$$server" "$$client" -m pytest test_mlflow_*.py
 
 test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and validation
-	$(BIN)/python -m pytest -n $(PROCESSES) -m rendered
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
 	$(BIN)/python -m pytest $(PARALLEL) --durations 8 -m "container and not timed"

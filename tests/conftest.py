@@ -12,6 +12,9 @@ import pytest
 import environment
 from rendering import export, render
 
+# Each process that a test starts in a project would compile the project's files anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Shorten the ids that pytest makes of bodies: one of megabytes fills logs and caches."""

@@ -7,10 +7,16 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -94,14 +100,45 @@ def run_cookiecutter(
     )
 
 
+def environ_of(python: Path) -> dict[str, str]:
+    """Return the variables of a project's process: this Python first on PATH, and of pytest's
+    plugins none, as in a project's own environment. Those of the runtime's tests cost seconds.
+    """
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
+@contextmanager
+def serving(project: Path, python: Path, **variables: str) -> Iterator[int]:
+    """Serve the model of the folder that SAGEMAKER_BASE_DIR names, once /ping answers; yield the
+    port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = int(listener.getsockname()[1])
+    environ = {**environ_of(python), "PYTHONPATH": str(project / "program"), **variables}
+    environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
+    with (project / "serve.log").open("wb") as log:
+        command = [python, project / "program/serve"]
+        server = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            assert server.poll() is None, (project / "serve.log").read_text()
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
+                break
+            time.sleep(0.1)
+        yield port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(40)
+
+
 def run_module(python: Path, folder: Path, *arguments: str, **variables: str) -> str:
     """Run `python -m ...` in a project; return the last line, or fail with the last ones."""
-    command = [python, "-B", "-m", *arguments]
-    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
     done = subprocess.run(
-        command,
+        [python, "-m", *arguments],
         cwd=folder,
-        env={**os.environ, "PATH": path, **variables},
+        env={**environ_of(python), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -183,7 +183,6 @@ def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     remove(tag)
 
 
-@pytest.mark.xdist_group("suites")  # two at a time would wait for each other's CPUs
 @pytest.mark.parametrize(("suite", "variables"), SUITES)
 def test_a_suite_of_the_runtime_holds_against_a_container(
     template: Path,

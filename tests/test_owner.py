@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import signal
-import socket
+import shutil
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from rendering import PROJECT, ROOT, WINDOWS, files_of, render, run_module
+from rendering import PROJECT, ROOT, WINDOWS, files_of, run_module, serving
 
 pytestmark = [
     pytest.mark.rendered,
     pytest.mark.skipif(WINDOWS, reason="the programs of a container run on Linux and macOS"),
+    pytest.mark.xdist_group("owner"),  # one smoke test for all
 ]
 BLOCK = re.compile(r"```python\n# (program/\w+\.py)\n(.*?)```", re.DOTALL)
 
@@ -32,16 +30,17 @@ def examples() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def owned(template: Path, project_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def owned(project: Path, project_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with every example of the README in it, and the packages it needs in .venv."""
-    project = render(template, tmp_path_factory.mktemp("owned") / "out")
+    owned = tmp_path_factory.mktemp("owned") / project.name
+    shutil.copytree(project, owned)
     for name, code in examples():
-        with (project / name).open("a", encoding="utf-8") as file:
+        with (owned / name).open("a", encoding="utf-8") as file:
             file.write("\n\n" + code)
-    (project / ".venv").symlink_to(project_python.parents[1])
-    digest = hashlib.sha256((project / "requirements.txt").read_bytes()).hexdigest()
-    (project / ".venv" / "smoke-test.stamp").write_text(digest)
-    return project
+    (owned / ".venv").symlink_to(project_python.parents[1])
+    digest = hashlib.sha256((owned / "requirements.txt").read_bytes()).hexdigest()
+    (owned / ".venv" / "smoke-test.stamp").write_text(digest)
+    return owned
 
 
 def test_there_is_an_example_of_every_name_in_custom() -> None:
@@ -58,7 +57,7 @@ def test_the_owners_tests_pass_with_every_example(project_python: Path, owned: P
     assert "custom.py has no" not in last
 
 
-def test_only_files_of_the_owner_were_edited(template: Path, owned: Path, project: Path) -> None:
+def test_only_files_of_the_owner_were_edited(owned: Path, project: Path) -> None:
     changed = {
         name
         for name in files_of(project)
@@ -92,49 +91,23 @@ def test_the_manifest_shows_the_column_the_objective_and_the_metric(proved: Path
     assert parity["engine"].startswith("onedal") or parity["versions"]["machine"] != "x86_64"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_answers_show_the_threshold_the_names_and_the_media_types(
     owned: Path, proved: Path
 ) -> None:
-    port, bin_ = free_port(), owned / ".venv/bin"
-    environment = {
-        **os.environ,
-        "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(owned / "program"),
+    variables = {
         "SAGEMAKER_BASE_DIR": str(proved),
-        "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_INFERENCE_OUTPUT": "predicted_label,label_name,probability",
     }
-    url = f"http://127.0.0.1:{port}"
     row = (proved / "sample/one_row.csv").read_text().strip()
-    log = (owned / "serve.log").open("wb")
-    server = subprocess.Popen(
-        [bin_ / "python", owned / "program/serve"], env=environment, stdout=log, stderr=log
-    )
-    try:
-        for _ in range(600):
-            assert server.poll() is None, (owned / "serve.log").read_text()
-            try:
-                urllib.request.urlopen(f"{url}/ping", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.1)
-        pairs = " ".join(f"c{i}={cell}" for i, cell in enumerate(row.split(",")))
-        answers = []
+    pairs = " ".join(f"c{i}={cell}" for i, cell in enumerate(row.split(",")))
+    answers = []
+    with serving(owned, owned / ".venv/bin/python", **variables) as port:
         for kind, body in (("text/csv", row), ("text/x-pairs", pairs)):
             headers = {"Content-Type": kind, "Accept": "application/json"}
-            request = urllib.request.Request(f"{url}/invocations", body.encode(), headers)
+            url = f"http://127.0.0.1:{port}/invocations"
+            request = urllib.request.Request(url, body.encode(), headers)
             answers.append(json.load(urllib.request.urlopen(request))["predictions"][0])
-        assert answers[0] == answers[1]
-        label = int(answers[0]["probability"] > 0.3)
-        assert answers[0]["predicted_label"] == label
-        assert answers[0]["label_name"] == ("good", "bad")[label]
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(40)
-        log.close()
+    assert answers[0] == answers[1]
+    label = int(answers[0]["probability"] > 0.3)
+    assert answers[0]["predicted_label"] == label
+    assert answers[0]["label_name"] == ("good", "bad")[label]

@@ -10,14 +10,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rendering import WINDOWS, render, run_module
+from rendering import WINDOWS, environ_of, render, serving
 
 pytestmark = [
     pytest.mark.rendered,
     pytest.mark.skipif(WINDOWS, reason="make is for Linux and macOS"),
+    pytest.mark.xdist_group("commands"),  # copies of one project
 ]
 REQUIREMENTS = ("requirements.txt", "requirements-parquet.txt", "requirements-dev.txt")
 DOCKER = """#!/bin/sh
@@ -29,42 +31,63 @@ class Project:
     """A rendered project, and a way to run its targets."""
 
     def __init__(self, folder: Path, python: Path) -> None:
-        self.folder, self.tools = folder, folder.parent
-        (self.folder / ".venv").symlink_to(python.parents[1])
-        for name in REQUIREMENTS:  # older than the environment, which has all of them
-            os.utime(self.folder / name, (1, 1))
+        self.folder, self.tools, self.python = folder, folder.parent, python
         (self.tools / "docker").write_text(DOCKER)
         (self.tools / "docker").chmod(0o755)
 
-    def run(self, *arguments: str, **variables: str) -> str:
-        done = subprocess.run(
+    def make(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["make", *arguments, "DOCKER=../docker"],
             cwd=self.folder,
-            env={**os.environ, **variables},
+            env={**environ_of(self.python), **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             timeout=300,
         )
+
+    def run(self, *arguments: str, **variables: str) -> str:
+        done = self.make(*arguments, **variables)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
+
+    def copy(self, tools: Path) -> Project:
+        folder = tools / "it's a folder" / self.folder.name
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, self.python)
+
+    def golden(self) -> dict[str, Any]:
+        return json.loads((self.folder / "tests/golden.json").read_text("utf-8"))
 
     def docker_arguments(self) -> list[str]:
         return (self.tools / "docker-arguments").read_text().splitlines()
 
 
-@pytest.fixture
-def project(template: Path, project_python: Path, tmp_path: Path) -> Project:
-    return Project(render(template, tmp_path / "it's a folder"), project_python)
-
-
-def test_sample_and_train_stay_inside_the_project(project: Project) -> None:
-    before = set(project.tools.iterdir())
+@pytest.fixture(scope="module")
+def sampled(
+    template: Path, project_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """A project after its first `make train`, which makes sample data. Do not write into it."""
+    folder = render(template, tmp_path_factory.mktemp("sampled") / "it's a folder", hooks=False)
+    (folder / ".venv").symlink_to(project_python.parents[1])
+    for name in REQUIREMENTS:  # older than the environment, which has all of them
+        os.utime(folder / name, (1, 1))
+    project = Project(folder, project_python)
     project.run("train")
-    assert f"{project.folder}/ml:/opt/ml:z" in project.docker_arguments()
-    assert (project.folder / "ml/input/data/train").is_dir()
-    assert set(project.tools.iterdir()) - before == {project.tools / "docker-arguments"}
+    return project
+
+
+@pytest.fixture
+def project(sampled: Project, tmp_path: Path) -> Project:
+    return sampled.copy(tmp_path)
+
+
+def test_sample_and_train_stay_inside_the_project(sampled: Project) -> None:
+    assert f"{sampled.folder}/ml:/opt/ml:z" in sampled.docker_arguments()
+    assert (sampled.folder / "ml/input/data/train").is_dir()
+    names = {path.name for path in sampled.tools.iterdir()}
+    assert names == {sampled.folder.name, "docker", "docker-arguments"}
 
 
 def test_data_that_is_there_is_left_alone(project: Project) -> None:
@@ -77,7 +100,6 @@ def test_data_that_is_there_is_left_alone(project: Project) -> None:
 
 
 def test_serve_publishes_the_port_and_mounts_the_model(project: Project) -> None:
-    project.run("sample")
     project.run("serve", "PORT=8099")
     arguments = project.docker_arguments()
     assert f"{project.folder}/ml/model:/opt/ml/model:ro,z" in arguments
@@ -85,7 +107,6 @@ def test_serve_publishes_the_port_and_mounts_the_model(project: Project) -> None
 
 
 def test_clean_keeps_data_and_model(project: Project) -> None:
-    project.run("sample")
     (project.folder / "ml/model/xgboost-model").write_bytes(b"mine")
     before = sorted((project.folder / "ml").rglob("*"))
     (project.folder / "build").mkdir()
@@ -95,36 +116,42 @@ def test_clean_keeps_data_and_model(project: Project) -> None:
     assert not (project.folder / ".venv").is_symlink()
 
 
-def test_a_trained_model_is_tested_measured_and_asked(
-    project: Project, project_python: Path
-) -> None:
-    """What `make train` and `make serve` do in containers is done here without them."""
-    project.run("sample")
-    ml, program = project.folder / "ml", project.folder / "program"
+@pytest.fixture(scope="module")
+def trained(sampled: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a model, and with its golden answer, which was compared with XGBoost's."""
+    project = sampled.copy(tmp_path_factory.mktemp("trained"))
     environment = {
-        **os.environ,
-        "PATH": os.pathsep.join([str(project_python.parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(program),
-        "SAGEMAKER_BASE_DIR": str(ml),
+        **environ_of(project.python),
+        "PYTHONPATH": str(project.folder / "program"),
+        "SAGEMAKER_BASE_DIR": str(project.folder / "ml"),
     }
-    subprocess.run([program / "train"], env=environment, check=True, capture_output=True)
+    train = project.folder / "program/train"
+    subprocess.run([train], env=environment, check=True, capture_output=True)
     assert "golden" not in project.run("golden")
-    golden = json.loads((project.folder / "tests/golden.json").read_text("utf-8"))
-    assert len(golden["answer"]) == 5
-    assert "skipped" not in project.run("test", "PYTEST_ADDOPTS=-k 'golden'")
-    assert "engine" in project.run("parity")
-    picture = project.run("bench", "ARGS=--turns 1 --seconds 0.01").splitlines()[-1]
-    assert (project.folder / picture.removeprefix("picture: ")).is_file()
+    return project
 
 
-def test_invoke_posts_a_row_to_a_server(
-    project: Project, template: Path, project_python: Path
-) -> None:
-    test = "test_sample.py::test_make_invoke_posts_a_row_to_the_served_model"
-    arguments = ("pytest", "-p", "no:cacheprovider", test)
-    variables = {"PROJECT_FOLDER": str(project.folder)}
-    last = run_module(project_python, template / "tests/runtime", *arguments, **variables)
-    assert last.startswith("1 passed")
+# What `make train` and `make serve` do in containers is done here without them.
+
+
+def test_a_trained_model_is_tested_and_measured(trained: Project) -> None:
+    assert len(trained.golden()["answer"]) == 5
+    assert "skipped" not in trained.run("test", "PYTEST_ADDOPTS=-k 'golden'")
+    assert "engine" in trained.run("parity")
+    few = {"WEB_CONCURRENCY": "1"}
+    picture = trained.run("bench", "ARGS=--turns 1 --seconds 0.01", **few).splitlines()[-1]
+    assert (trained.folder / picture.removeprefix("picture: ")).is_file()
+
+
+def test_invoke_posts_rows_to_a_server(trained: Project) -> None:
+    variables = {"SAGEMAKER_BASE_DIR": str(trained.folder / "ml"), "WEB_CONCURRENCY": "1"}
+    with serving(trained.folder, trained.python, **variables) as port:
+        arguments = ("invoke", f"PORT={port}", "ARGS=--rows 5")
+        answers = [float(line) for line in trained.run(*arguments).split()]
+    assert answers == pytest.approx(trained.golden()["answer"], rel=1e-6)
+    done = trained.make(*arguments)
+    assert done.returncode != 0
+    assert "error: no server at http://localhost" in done.stderr
 
 
 def test_commit_hooks_are_installed_in_a_repository_of_the_project_alone(project: Project) -> None:

@@ -40,11 +40,16 @@ CHECKS = {
 }
 
 
-@pytest.fixture(scope="module", params=ANSWERS)
+# Those of one project on one process: it is compiled once.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ANSWERS],
+)
 def rendered(
     request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    return render(template, tmp_path_factory.mktemp("rendered") / "out", **ANSWERS[request.param])
+    folder = tmp_path_factory.mktemp("rendered") / "out"
+    return render(template, folder, hooks=False, **ANSWERS[request.param])
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -64,8 +69,9 @@ def test_a_project_passes_its_tests_as_rendered(project_python: Path, rendered: 
 def test_the_runtime_of_a_project_passes_tests_that_meet_its_answers(
     project_python: Path, template: Path, rendered: Path
 ) -> None:
-    arguments = ("pytest", "-p", "no:cacheprovider", *SUITES_OF_ANSWERS)
-    variables = {"PROJECT_FOLDER": str(rendered)}
+    # Their fixtures, and the XGBoost that these import, serve the other suites.
+    arguments = ("pytest", "-p", "no:cacheprovider", "--noconftest", *SUITES_OF_ANSWERS)
+    variables = {"PROJECT_FOLDER": str(rendered), "PYTHONPATH": str(rendered / "program")}
     last = run_module(project_python, template / "tests/runtime", *arguments, **variables)
     assert " passed" in last
 
