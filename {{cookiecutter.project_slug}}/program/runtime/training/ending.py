@@ -21,6 +21,10 @@ from runtime.job.failures import (
 from runtime.job.paths import Paths
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+MORE_MEMORY = (
+    "use an instance with more, or the hyperparameter external_memory=true, which is not for "
+    "ranking and _kfold"
+)
 XGBOOST_CAUSES: tuple[tuple[str, type[ContainerError]], ...] = (
     (r"bad_alloc|out of memory|Cannot allocate", PlatformError),
     (r"rabit|collective|socket|tracker|Connection|poll", PlatformError),
@@ -62,9 +66,7 @@ def classify(problem: BaseException) -> ContainerError:
     if isinstance(problem, SystemExit):
         return PlatformError("the job was stopped")
     if isinstance(problem, MemoryError):
-        return PlatformError(
-            "out of memory: use an instance with more, or the hyperparameter external_memory=true"
-        )
+        return PlatformError(f"out of memory: {MORE_MEMORY}")
     if isinstance(problem, OSError):
         hint = "the disk is full: use a larger volume: " if problem.errno in DISK_FULL else ""
         return PlatformError(f"{hint}{problem}")

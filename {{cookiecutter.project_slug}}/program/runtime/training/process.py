@@ -20,7 +20,14 @@ from runtime.job import logs, resources
 from runtime.job.failures import PlatformError, UserError
 from runtime.job.paths import Paths
 from runtime.training import script, tracking
-from runtime.training.ending import Stop, classify, discard, fail, files_below
+from runtime.training.ending import (
+    MORE_MEMORY,
+    Stop,
+    classify,
+    discard,
+    fail,
+    files_below,
+)
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
 log = logging.getLogger(__name__)
@@ -110,8 +117,8 @@ def _ended(paths: Paths, status: int) -> int:
         return fail(
             paths,
             PlatformError(
-                "the training process was killed, most likely because the memory ran out: use an "
-                "instance with more, or the hyperparameter external_memory=true"
+                "the training process was killed, most likely because the memory ran out: "
+                f"{MORE_MEMORY}"
             ),
         )
     how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
