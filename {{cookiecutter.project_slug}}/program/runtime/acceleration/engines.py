@@ -181,17 +181,23 @@ class OneDALEngine:
         calls = self.calls(count) if self.calls else (count,)
         if calls == (count,) or not count:
             return self._widened(function, rows)
+        if len(calls) == 1:
+            return self._padded(function, rows, calls[0])
         answers, start = [], 0
         for size in calls:
             part = rows[start : start + size]
             start += size
-            if len(part) == size:
-                answers.append(self._widened(function, part))
-            else:
-                padded = np.zeros((size, rows.shape[1]), np.float32)
-                padded[: len(part)] = part
-                answers.append(self._widened(function, padded)[: len(part)])
-        return np.concatenate(answers) if len(answers) > 1 else answers[0]
+            complete = len(part) == size
+            answers.append(
+                self._widened(function, part) if complete else self._padded(function, part, size)
+            )
+        return np.concatenate(answers)
+
+    def _padded(self, function: Callable[[Floats], Floats], rows: Floats, size: int) -> Floats:
+        """Return `function` of fewer rows than `size`, in a call of so many."""
+        padded = np.zeros((size, rows.shape[1]), np.float32)
+        padded[: len(rows)] = rows
+        return self._widened(function, padded)[: len(rows)]
 
     def _widened(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
         """Return `function` of what the regressors read: the rows, or their memberships."""
