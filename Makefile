@@ -12,6 +12,8 @@ PARALLEL := -n 2
 BY_FILE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Of an environment with all that a project needs, made once under build/.
 PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
+# Tests read what a make of theirs prints, and inherit the flags of the one that runs them.
+MAKEFLAGS += --no-print-directory
 # The threads of XGBoost in two processes would spin while they wait for each other's cores: a test
 # takes seven times the CPU seconds.
 export OMP_WAIT_POLICY := passive
@@ -50,13 +52,13 @@ test-runtime: $(VENV)/ready  ## the program of every project, unrendered; ARGS="
 	python=$(PROJECT_PYTHON) && cd tests/runtime && "$$python" -m pytest $(BY_FILE) $(ARGS)
 
 test-long: $(VENV)/ready  ## of the runtime, what draws at random or lasts, at length: 20 minutes
-	$(MAKE) --no-print-directory test-runtime PROCESSES=2 ARGS="$(LONG_FILES)" $(LONG)
+	$(MAKE) test-runtime PROCESSES=2 ARGS="$(LONG_FILES)" $(LONG)
 
 test-servers: $(VENV)/ready  ## of the runtime, what starts servers, behind nginx
-	REQUIRE_NGINX=1 $(MAKE) --no-print-directory test-runtime PROCESSES=2 ARGS="$$(cd tests/runtime && echo $(BEHIND_NGINX))"
+	REQUIRE_NGINX=1 $(MAKE) test-runtime PROCESSES=2 ARGS="$$(cd tests/runtime && echo $(BEHIND_NGINX))"
 
 test-built-in: $(VENV)/ready  ## of the runtime, what is compared with the built-in container
-	$(MAKE) --no-print-directory test-runtime ARGS="$(AS_BUILT_IN)"
+	$(MAKE) test-runtime ARGS="$(AS_BUILT_IN)"
 
 test-mlflow: $(VENV)/ready  ## of the runtime, what talks to MLflow's own servers
 	client=$$($(BIN)/python tests/environment.py mlflow) && server=$$($(BIN)/python tests/environment.py mlflow-server) \

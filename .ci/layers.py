@@ -49,7 +49,7 @@ def make(target: str, at_once: bool) -> Result:
     """Run a target; print what it prints at once, or when it ends."""
     started = time.monotonic()
     process = subprocess.Popen(
-        ["make", "--no-print-directory", target],
+        ["make", target],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
