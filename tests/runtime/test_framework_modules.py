@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +14,8 @@ import xgboost
 
 from framework_job import SCRIPTS, csv_text, libsvm_text, script_job
 from runtime.job.versions import xgboost_version
-from training_job import Job, numbers
 
 EXPECTED = json.loads((SCRIPTS / "expected.json").read_text(encoding="utf-8"))
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED["trained"]))
@@ -40,67 +37,6 @@ def test_the_model_has_the_bytes_of_aws(tmp_path: Path, name: str) -> None:
         pytest.skip(f"XGBoost {xgboost.__version__} trains other trees than the built-in's 3.2")
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     assert {model.name: digest} == EXPECTED["models"][name]
-
-
-def cluster(base: Path, parts: list[slice]) -> list[Job]:
-    """Return the jobs of several hosts, whose training channels hold parts of the rows."""
-    names = tuple(f"127.7.0.{number + 1}" for number in range(len(parts)))
-    rows, score = numbers(600, 0)
-    jobs = []
-    for name, part in zip(names, parts, strict=True):
-        options = {"max_depth": "4", "eta": "0.3", "num_round": "8"}
-        job = script_job(base / name, "distributed", write=libsvm_text, **options)
-        job.hosts, job.host = names, name
-        path = job.base / "input" / "data" / "train" / "part.csv"
-        path.write_text(libsvm_text(score[part].round(3), rows[part]))
-        jobs.append(job)
-    return jobs
-
-
-def run_together(jobs: list[Job]) -> list[tuple[int, str]]:
-    """Run all hosts to their ends."""
-    processes = [job.start() for job in jobs]
-    texts = [process.communicate(timeout=240)[0] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
-
-
-@linux
-@pytest.mark.slow
-def test_hosts_train_one_model_and_one_without_data_drops_out(tmp_path: Path) -> None:
-    jobs = cluster(tmp_path, [slice(0, 0), slice(0, 300), slice(300, 600)])
-    ends = run_together(jobs)
-    assert [code for code, _ in ends] == [0, 0, 0], ends
-    models = [job.base / "model" / "xgboost-model.ubj" for job in jobs]
-    assert [path.exists() for path in models] == [False, True, False]
-    assert "takes no part in training" in ends[0][1]
-    rows, score = numbers(600, 0)
-    booster = xgboost.Booster(model_file=models[1])
-    wide = np.column_stack([np.full(len(rows), np.nan), rows])  # libsvm's columns from 1
-    error = np.abs(booster.predict(xgboost.DMatrix(wide)) - score)
-    assert error.mean() < 0.5
-
-
-@linux
-@pytest.mark.slow
-def test_a_host_that_fails_ends_the_others_with_its_reason(tmp_path: Path) -> None:
-    source = (
-        "import json, os, time\n"
-        "from sagemaker_xgboost_container.distributed import rabit_run\n"
-        "def fit(is_master):\n"
-        "    if not is_master: raise ValueError('a bad column')\n"
-        "    time.sleep(200)\n"
-        "hosts = json.loads(os.environ['SM_HOSTS'])\n"
-        "rabit_run(fit, {}, True, hosts, os.environ['SM_CURRENT_HOST'], update_rabit_args=True)\n"
-    )
-    names = ("127.7.0.4", "127.7.0.5")
-    jobs = [script_job(tmp_path / name, {"train.py": source}) for name in names]
-    for job, name in zip(jobs, names, strict=True):
-        job.hosts, job.host = names, name
-    ends = run_together(jobs)
-    assert ends[1][0] == 1
-    assert "ValueError: a bad column" in jobs[1].failure
-    assert ends[0][0] != 0
-    assert "host 127.7.0.5: ValueError: a bad column" in jobs[0].failure
 
 
 def test_modules_do_not_touch_the_owners_files(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ of that image on a Docker network: algo-1, algo-2, ... as SageMaker names them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -17,8 +18,10 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+import xgboost
 
 from conftest import wait_until
+from framework_job import libsvm_text, script_job
 from runtime.training.peers import PORT, Hub, Message, connect
 from training_job import Job, csv_text, labels_for, numbers
 
@@ -335,3 +338,55 @@ def test_a_column_of_strings_on_one_host_and_of_numbers_on_another_is_refused(
     assert [code for code, _ in outcomes] == [1, 1], outcomes
     for job in jobs:
         assert f"column cabin holds strings on host {names[1]} and only numbers" in job.failure
+
+
+def scripts(
+    base: Path, count: int, code: str | dict[str, str], **hyperparameters: str
+) -> list[Job]:
+    """Return the jobs of several hosts that bring the same script; they have the same rows."""
+    names = tuple(NAME.format(number + 1) for number in range(count))
+    jobs = []
+    for name in names:
+        job = script_job(base / name, code, write=libsvm_text, **hyperparameters)
+        job.hosts, job.host, job.network = names, name, NETWORK
+        if NETWORK:
+            archive = "/opt/ml/sourcedir.tar.gz"
+            job.hyperparameters["sagemaker_submit_directory"] = json.dumps(archive)
+        jobs.append(job)
+    return jobs
+
+
+def test_a_script_trains_one_model_on_its_hosts_and_one_without_data_drops_out(
+    tmp_path: Path,
+) -> None:
+    jobs = scripts(tmp_path, 3, "distributed", max_depth="4", eta="0.3", num_round="8")
+    rows, score = numbers(600, 0)
+    for job, part in zip(jobs, (slice(0, 0), slice(0, 300), slice(300, 600)), strict=True):
+        job.put("train", "part.csv", libsvm_text(score[part].round(3), rows[part]))
+    ends = run(jobs)
+    assert [code for code, _ in ends] == [0, 0, 0], ends
+    models = [job.base / "model" / "xgboost-model.ubj" for job in jobs]
+    assert [path.exists() for path in models] == [False, True, False]
+    assert "takes no part in training" in ends[0][1]
+    booster = xgboost.Booster(model_file=models[1])
+    wide = np.column_stack([np.full(len(rows), np.nan), rows])  # libsvm's columns from 1
+    error = np.abs(booster.predict(xgboost.DMatrix(wide)) - score)
+    assert error.mean() < 0.5
+
+
+def test_a_script_that_fails_on_a_host_ends_the_others_with_its_reason(tmp_path: Path) -> None:
+    source = (
+        "import json, os, time\n"
+        "from sagemaker_xgboost_container.distributed import rabit_run\n"
+        "def fit(is_master):\n"
+        "    if not is_master: raise ValueError('a bad column')\n"
+        "    time.sleep(200)\n"
+        "hosts = json.loads(os.environ['SM_HOSTS'])\n"
+        "rabit_run(fit, {}, True, hosts, os.environ['SM_CURRENT_HOST'], update_rabit_args=True)\n"
+    )
+    jobs = scripts(tmp_path, 2, {"train.py": source})
+    ends = run(jobs)
+    assert ends[1][0] == 1
+    assert "ValueError: a bad column" in jobs[1].failure
+    assert ends[0][0] != 0
+    assert f"host {jobs[1].host}: ValueError: a bad column" in jobs[0].failure
