@@ -26,9 +26,9 @@ BEHIND_NGINX := test_server_*.py test_serving_life.py test_serving_spread.py tes
 # What was recorded from the built-in, whose XGBoost is 3.2: that of Python 3.11.
 AS_BUILT_IN := test_differential.py test_framework_modules.py test_framework_serving.py
 LONG_FILES := test_acceleration_random.py test_acceleration_categories.py test_formats_fuzz.py \
-    test_formats_numbers.py test_serving_fuzz.py test_serving_strings.py test_server_health.py \
-    test_training_checkpoints.py test_serving_life.py test_server_stopping.py \
-    test_server_metrics.py test_server_slow_readers.py
+    test_formats_numbers.py test_serving_echo.py test_serving_fuzz.py test_serving_strings.py \
+    test_server_health.py test_training_checkpoints.py test_serving_life.py \
+    test_server_stopping.py test_server_metrics.py test_server_slow_readers.py
 
 .PHONY: help demo test environment test-fast test-runtime test-long test-servers test-built-in test-mlflow test-rendered test-container test-bare lint readme manifest clean
 .SILENT:

@@ -1,6 +1,6 @@
 """Categorical splits and vector leaves through oneDAL: XGBoost's answers, to the last bit.
 
-CATEGORY_MODELS sets how many random models are compared (default 25).
+CATEGORY_MODELS sets how many random models are compared (default 15).
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ import pytest
 import xgboost
 
 from runtime import acceleration
-from runtime.acceleration import document, isolation, widening
+from runtime.acceleration import document, widening
 from runtime.job.versions import xgboost_version
 
-MODELS = int(os.environ.get("CATEGORY_MODELS", "25"))
+MODELS = int(os.environ.get("CATEGORY_MODELS", "15"))
 HERE = xgboost_version() or ()
 NO_CODES = (-1.0, -0.5, -0.0, 0.5, 2.0**24 - 1, 2.0**24, 2.0**31, 2.0**33, 3e38, np.nan)
 
-pytestmark = pytest.mark.skipif(
-    platform.machine().lower() not in {"x86_64", "amd64"}, reason="oneDAL is for x86-64"
-)
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
+pytestmark = [
+    pytest.mark.usefixtures("quick_choice"),
+    pytest.mark.skipif(
+        platform.machine().lower() not in {"x86_64", "amd64"}, reason="oneDAL is for x86-64"
+    ),
+]
 
 
 def table(random: np.random.Generator, rows: int, counts: list[int], numbers: int) -> np.ndarray:

@@ -14,15 +14,11 @@ import xgboost
 
 from acceleration_models import Recipe, features, train
 from runtime import acceleration
-from runtime.acceleration import comparison, conversion, document, engines, isolation, lint, probes
+from runtime.acceleration import comparison, conversion, document, engines, lint, probes
 
 pytest.importorskip("daal4py", reason="oneDAL is for x86-64 only").daalinit(1)
+pytestmark = pytest.mark.usefixtures("quick_choice")
 FIVE = {"objective": "multi:softprob", "num_class": 5}
-
-
-@pytest.fixture(autouse=True)
-def _without_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
 
 
 def converted(booster: xgboost.Booster, missing: float | None = None) -> engines.OneDALEngine:

@@ -13,7 +13,7 @@ from acceleration_models import OBJECTIVES, SIZES, VARIANTS, Recipe, train
 from runtime import acceleration
 from runtime.acceleration.links import is_probability
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 X86 = platform.machine().lower() in {"x86_64", "amd64"}
 RECIPES = OBJECTIVES + VARIANTS + SIZES
@@ -35,8 +35,7 @@ def test_every_served_answer_is_the_one_of_booster_predict(recipe: Recipe) -> No
     trained, rows = train(recipe)
     booster = xgboost.Booster(model_file=bytearray(trained.save_raw("ubj")))
     through = "onedal" if X86 and recipe.onedal else "xgboost"
-    mode = "require" if through == "onedal" else "auto"  # whichever is faster: a tie of some models
-    choice = acceleration.choose(booster, mode=mode, missing=recipe.missing)
+    choice = acceleration.choose(booster, missing=recipe.missing)
     engine = choice.engine
     print(f"\n{recipe.name}: {engine.name}: {choice.reason}")
 

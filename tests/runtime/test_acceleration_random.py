@@ -11,10 +11,10 @@ import pytest
 import xgboost
 
 from runtime import acceleration
-from runtime.acceleration import comparison, isolation
+from runtime.acceleration import comparison
 from runtime.acceleration.links import is_probability
 
-MODELS = int(os.environ.get("RANDOM_MODELS", "100"))
+MODELS = int(os.environ.get("RANDOM_MODELS", "60"))
 CLASSES = {"binary:logistic": 2, "binary:hinge": 2, "multi:softprob": 4, "multi:softmax": 3}
 POSITIVE = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox")
 OBJECTIVES = (*CLASSES, *POSITIVE, "reg:squarederror", "reg:logistic", "reg:quantileerror")
@@ -72,10 +72,8 @@ def label(random: np.random.Generator, objective: str, rows: np.ndarray) -> np.n
 
 
 @pytest.mark.slow
-def test_random_models_answer_random_numbers_as_xgboost_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(isolation, "rehearse", lambda booster: "")
+@pytest.mark.usefixtures("quick_choice")
+def test_random_models_answer_random_numbers_as_xgboost_does() -> None:
     served: dict[str, int] = {}
     for seed in range(MODELS):
         random = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ from runtime.acceleration import __main__ as command
 from runtime.acceleration.rounds import Rounds, cut
 from runtime.job.paths import Paths
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 STOPPED = Recipe("", {"objective": "binary:logistic"}, "binary", rounds=60, kind="stopped")
 

@@ -34,7 +34,7 @@ from runtime.job import artifact
 from runtime.job.paths import Paths
 from training_job import COLUMNS, Job, numbers, simple_job
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 SHIFTED = 2  # a column that the labels do not depend on
 SCRIPT = """

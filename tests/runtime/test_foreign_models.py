@@ -23,7 +23,7 @@ from predictor import create_app
 from runtime.acceleration.engines import OneDALEngine
 from runtime.job.paths import Paths
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 FOREIGN = Path(__file__).with_name("foreign")
 HERE = tuple(int(part) for part in xgboost.__version__.split(".")[:2])

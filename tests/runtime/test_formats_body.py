@@ -125,7 +125,7 @@ def test_time_of_hostile_bodies_grows_with_the_body(name: str) -> None:
         return time.process_time() - start
 
     for _ in range(3):  # a collection of garbage may fall into either
-        small, large = seconds(1 << 17), seconds(1 << 20)
+        small, large = seconds(1 << 16), seconds(1 << 19)
         if large < 40 * small + 0.05:  # linear: 8 times, quadratic: 64
             return
     pytest.fail(f"{large:.3f} s, eight times shorter {small:.3f} s")

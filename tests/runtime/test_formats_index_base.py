@@ -16,7 +16,7 @@ from runtime.formats.errors import ColumnsError
 from runtime.inference.models import Model
 from runtime.job import artifact
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 COLUMNS = 8
 ROWS = np.random.default_rng(3).normal(size=(40, COLUMNS)).round(3).astype(np.float32)

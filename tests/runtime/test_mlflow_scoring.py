@@ -24,7 +24,7 @@ from runtime.inference import scoring
 from runtime.inference.outputs import estimator_classes
 from runtime.job.paths import Paths
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 HERE = Path(__file__).resolve().parent / "mlmodels"
 FIGURES: dict[str, dict[str, Any]] = json.loads((HERE / "figures.json").read_text())["answers"]

@@ -36,7 +36,7 @@ if not SERVER:
     pytest.skip("no MLFLOW_SERVER: make test-mlflow", allow_module_level=True)
 mlflow = pytest.importorskip("mlflow", reason="MLflow's client is not installed: make test-mlflow")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_rehearsal")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_choice")]
 
 HERE = Path(__file__).resolve().parent / "mlmodels"
 NAMES = tuple("abcdef")

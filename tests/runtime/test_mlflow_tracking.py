@@ -21,7 +21,7 @@ from runtime.job.paths import Paths
 from runtime.training import mlmodel, tracking
 from training_job import Job, csv_text, labels_for, numbers, simple_job
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 
 @pytest.fixture(autouse=True)

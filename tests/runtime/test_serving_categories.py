@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from test_serving_outputs import serve
 from test_training_categories import ADULT, BINARY, MULTI, TITANIC, TITANIC_LATER, fitted, job_of
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 COLOURS = ("blue", "green", "red")
 PARAMETERS = {"objective": "binary:logistic", "max_depth": 4, "nthread": 2}

@@ -1,10 +1,14 @@
-"""Whatever text a client sends, wherever it may be repeated: short answers in JSON, no 5xx."""
+"""Whatever text a client sends, wherever it may be repeated: short answers in JSON, no 5xx.
+
+FORMAT_EXAMPLES sets how many texts each place sees (default 50).
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +25,9 @@ from runtime.job.paths import Paths
 NAMES = tuple("abcde")
 LONGEST_ANSWER = 20_000  # bytes
 EXAMPLES = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "50")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 # Everything that a JSON or UTF-8 parser may hand over: unpaired surrogates, NUL, other controls.

@@ -23,7 +23,7 @@ from runtime.job import artifact
 from test_formats_binary import RECORDIO, record
 from test_serving_strings import client_of, counted
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 WORDS = ("", " x ", '"Q"', "=1+1", "Cork", "a,b;c", "Åbo", "南安普敦", "\U0001f600")
 DIGITS = ("007", "10", "7")

@@ -19,7 +19,7 @@ from predictor import create_app
 from runtime.job.artifact import Manifest
 from runtime.job.paths import Paths
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 ROWS = sample_rows(40, seed=3)
 CLASSIFIERS = [name for name in PARAMETERS if name.startswith(("binary", "multi"))]

@@ -33,7 +33,7 @@ from runtime.job.paths import Paths
 from sample import expected, own
 from training_job import Job
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 SEEDS = int(os.environ.get("CATEGORY_SEEDS", "10"))
 ALPHABET = ("a", "B b", "c,c", 'd"d', "=1+1", " e", "7", "nan", "null", "inf", "1_0", "x" * 300)

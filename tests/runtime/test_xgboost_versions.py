@@ -25,7 +25,7 @@ from runtime.job.versions import xgboost_version
 from test_serving_strings import client_of, scores
 from training_job import Job, csv_text, numbers, simple_job
 
-pytestmark = pytest.mark.usefixtures("without_rehearsal")
+pytestmark = pytest.mark.usefixtures("quick_choice")
 
 HERE = xgboost_version() or ()
 TREES = {"nthread": 1, "max_depth": 4, "seed": 1}
