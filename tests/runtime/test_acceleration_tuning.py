@@ -121,6 +121,19 @@ def test_a_slow_model_is_measured_with_fewer_rows(monkeypatch: pytest.MonkeyPatc
     assert clock.now < 2 * tuning.PLAN_SECONDS
 
 
+@pytest.mark.parametrize("turns", [0.5, 3.3, 7.5, 8.9])
+def test_a_plan_does_not_mix_slow_moments_of_the_machine_with_fast_ones(
+    monkeypatch: pytest.MonkeyPatch, turns: float
+) -> None:
+    clock, cost = Clock(monkeypatch), in_blocks(BLOCKS["32 to 80"])
+    end = turns * 1.6 * sum(cost(rows) / 4e6 for rows in (1, *tuning.CALLS))
+    engine = Timed(clock, "onedal", lambda n: cost(n) / 4 * (1.6 if clock.now < end else 1))
+    found = tuning.plan(engine, ROWS)  # type: ignore[arg-type]
+    assert found
+    factors = [call["microseconds"] / cost(call["rows"]) for call in found["times"]]
+    assert max(factors) < 1.02 * min(factors)
+
+
 def test_an_engine_without_blocks_takes_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Timed(Clock(monkeypatch), "onedal", lambda n: 10 + 3 * n)
     assert tuning.plan(engine, ROWS) is None  # type: ignore[arg-type]

@@ -28,9 +28,12 @@ PROBE_ROWS = max(CALLS)
 TURNS, FEWEST = 7, 3  # of a comparison, and of one that has taken ENOUGH seconds
 ENOUGH = 0.04
 CLEAR = 1.5  # the faster of two engines in every turn: FEWEST turns tell
-PLAN_TURNS = 8  # the machine's noise must spare one call of each size
+PLAN_TURNS = 8  # at least: the machine's noise must spare one call of each size
+CALM = 4  # turns in which no size was faster than before by more than LOWER
+LOWER = 0.99
 SLICE = 0.001  # seconds of repeated calls that make a turn of one engine
 PLAN_SECONDS = 0.15  # for all calls
+PLAN_ENOUGH = 0.08  # after which FEWEST turns do
 CHOICE_SECONDS = 0.3  # for all sizes
 THOROUGH_SECONDS = 3.0  # the same, where somebody waits for the figures
 
@@ -48,10 +51,10 @@ def plan(engine: OneDALEngine, rows: Floats) -> dict[str, Any] | None:
     while len(sizes) > 2 and row * sum(sizes) > PLAN_SECONDS / 2:
         sizes.pop()
     functions: list[Callable[[], object]] = [partial(engine.margins, rows[:size]) for size in sizes]
-    turns = _some(_turns(functions, deadline), PLAN_TURNS)
-    if not turns:
+    least = _least(_turns(functions, deadline))
+    if not least:
         return None
-    seconds = dict(zip(sizes, map(min, zip(*turns, strict=True)), strict=True))
+    seconds = dict(zip(sizes, least, strict=True))
     calls = Calls(seconds)
     if max(map(calls.gain, range(1, max(sizes)))) < PLAN_GAIN or not _is_exact(engine, rows, calls):
         return None
@@ -176,6 +179,21 @@ def _some(turns: Iterator[list[float]], most: int, clear: float = math.inf) -> l
         if len(found) >= (FEWEST if settled or late else most):
             break
     return found
+
+
+def _least(turns: Iterator[list[float]]) -> list[float]:
+    """Return the least time of each function, of as many turns as it takes to find it."""
+    least: list[float] = []
+    calm, enough = 0, time.thread_time() + PLAN_ENOUGH
+    for number, turn in enumerate(turns, 1):
+        before, least = least or turn, [min(pair) for pair in zip(least or turn, turn, strict=True)]
+        lower = any(now < LOWER * then for now, then in zip(least, before, strict=True))
+        calm = 0 if lower else calm + 1
+        if number >= FEWEST and time.thread_time() > enough:
+            break
+        if number >= PLAN_TURNS and calm >= CALM:
+            break
+    return least
 
 
 def _mean(function: Callable[[], object], calls: int) -> float:
