@@ -127,6 +127,8 @@ def serving(project: Path, python: Path, **variables: str) -> Iterator[int]:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
                 break
             time.sleep(0.1)
+        else:
+            raise AssertionError("no 200 from /ping:\n" + (project / "serve.log").read_text())
         yield port
     finally:
         server.send_signal(signal.SIGTERM)
