@@ -299,9 +299,9 @@ class Local:
             if not stamp.is_file() or stamp.read_text() != digest:
                 execute(self.report, [python, "-m", "venv", str(self.venv)])
                 # Not compiled: Python compiles what is imported, a tenth of the files.
-                install = [str(self.venv / "bin" / "python"), "-m", "pip", "install", "-q"]
+                pip = [str(self.venv / "bin" / "python"), "-m", "pip", "install", "--no-compile"]
                 chosen = [word for file in files for word in ("-r", str(file))]
-                execute(self.report, [*install, "--no-compile", "--require-hashes", *chosen])
+                execute(self.report, [*pip, "-q", "--require-hashes", *chosen])
                 stamp.write_text(digest)
         if not (self.venv / "bin" / "python").exists():
             raise StepError(f"there is no virtual environment {self.venv}")

@@ -178,23 +178,19 @@ class OneDALEngine:
     def _run(self, function: Callable[[Floats], Floats], rows: Floats) -> Floats:
         """Return `function` of the rows, in the calls that are planned for so many."""
         count = len(rows)
-        calls = self.calls(count) if self.calls else (count,)
-        if calls == (count,) or not count:
-            return self._widened(function, rows)
+        calls = self.calls(count) if self.calls and count else (count,)
         if len(calls) == 1:
-            return self._padded(function, rows, calls[0])
+            return self._call(function, rows, calls[0])
         answers, start = [], 0
         for size in calls:
-            part = rows[start : start + size]
+            answers.append(self._call(function, rows[start : start + size], size))
             start += size
-            complete = len(part) == size
-            answers.append(
-                self._widened(function, part) if complete else self._padded(function, part, size)
-            )
         return np.concatenate(answers)
 
-    def _padded(self, function: Callable[[Floats], Floats], rows: Floats, size: int) -> Floats:
-        """Return `function` of fewer rows than `size`, in a call of so many."""
+    def _call(self, function: Callable[[Floats], Floats], rows: Floats, size: int) -> Floats:
+        """Return `function` of the rows, in a call of `size`: padded where they are fewer."""
+        if len(rows) == size:
+            return self._widened(function, rows)
         padded = np.zeros((size, rows.shape[1]), np.float32)
         padded[: len(rows)] = rows
         return self._widened(function, padded)[: len(rows)]

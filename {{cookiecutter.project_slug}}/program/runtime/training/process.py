@@ -20,14 +20,7 @@ from runtime.job import logs, resources
 from runtime.job.failures import PlatformError, UserError
 from runtime.job.paths import Paths
 from runtime.training import script, tracking
-from runtime.training.ending import (
-    MORE_MEMORY,
-    Stop,
-    classify,
-    discard,
-    fail,
-    files_below,
-)
+from runtime.training.ending import MORE_MEMORY, Stop, classify, discard, fail, files_below
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the child must not outlive a killed parent
 log = logging.getLogger(__name__)
