@@ -59,7 +59,7 @@ SUITES = [
     pytest.param("test_framework_serving.py", {}, id="framework mode"),
     pytest.param("test_framework_sdk.py", {}, id="the SDK's framework classes"),
 ]
-LARGEST_MB = {"": 380, "parquet": 520}  # above the base image, by the extra format
+LARGEST_MB = {"": 340, "parquet": 480}  # above the base image, by the extra format
 PACKAGES = (
     "du -sm /opt/venv/lib/*.so.* /opt/venv/lib/python3*/site-packages/* | sort -rn | head -n 12"
 )
