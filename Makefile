@@ -8,7 +8,6 @@ TREE := {{cookiecutter.project_slug}}
 # servers, and one of them the port of XGBoost's tracker, so the runtime's tests are dealt out by
 # file, the longest first (conftest.py). What holds a loaded server to time limits takes fewer.
 PROCESSES := 3
-PARALLEL := -n 2
 BY_FILE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Of an environment with all that a project needs, made once under build/.
 PROJECT_PYTHON = "$$($(BIN)/python tests/environment.py)"
@@ -46,7 +45,7 @@ environment: $(VENV)/ready  ## install all that the other targets need
 	$(BIN)/python tests/environment.py >/dev/null
 
 test-fast: $(VENV)/ready  ## the template alone: seconds
-	$(BIN)/python -m pytest $(PARALLEL) -m "not container and not rendered"
+	$(BIN)/python -m pytest -n 2 -m "not container and not rendered"
 
 test-runtime: $(VENV)/ready  ## the program of every project, unrendered; ARGS="test_settings.py"
 	python=$(PROJECT_PYTHON) && cd tests/runtime && "$$python" -m pytest $(BY_FILE) $(ARGS)
@@ -68,7 +67,7 @@ test-rendered: $(VENV)/ready  ## rendered projects: their targets, tests and val
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup -m rendered
 
 test-container: $(VENV)/ready  ## build, train and serve every combination with Docker
-	$(BIN)/python -m pytest $(PARALLEL) --durations 8 -m "container and not timed"
+	$(BIN)/python -m pytest -n $(PROCESSES) --durations 8 -m "container and not timed"
 	$(BIN)/python -m pytest -m "container and timed"
 
 test-bare:  ## README's commands in a container with Python, make and git alone

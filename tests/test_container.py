@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from conftest import unavailable
-from rendering import DEFAULT_SLUG, QUESTIONS, choices, render, run_cookiecutter, run_module
+from environment import locked
+from rendering import DEFAULT_SLUG, QUESTIONS, ROOT, choices, render, run_cookiecutter, run_module
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("docker")]
 DEFAULT_BASE, *OTHER_BASES = choices("base_image")
@@ -36,28 +37,30 @@ def counts_of(base: str, input_format: str) -> tuple[str, ...]:
     return CLASS_COUNTS if index == 0 else (CLASS_COUNTS[index % len(CLASS_COUNTS)],)
 
 
+# One of each base image first: builds that run side by side share no layer.
 COMBINATIONS = [
     pytest.param(base, count, input_format, id=f"{base}-{count}-{input_format}")
-    for base in BASES
     for input_format in FORMATS
-    for count in counts_of(base, input_format)
+    for position in range(len(CLASS_COUNTS))
+    for base in BASES
+    for count in counts_of(base, input_format)[position : position + 1]
 ]
-# Black box: they talk to the image as SageMaker and its clients do. Each with its variables: the
-# fuzz test looks at the memory after 4,000 requests.
+# Black box: they talk to the image as SageMaker and its clients do. The longest are first; each has
+# its variables: the fuzz test looks at the memory after 4,000 requests.
 SUITES = [
+    pytest.param("test_deploy_sdk.py", {}, id="the SDK in local mode"),
+    pytest.param("test_framework_sdk.py", {}, id="the SDK's framework classes"),
+    pytest.param("test_training_hosts.py", {}, id="several hosts"),
+    pytest.param("test_serving_models.py", {}, id="several models"),
+    pytest.param("test_differential.py", {}, id="the built-in algorithm"),
+    pytest.param("test_framework_serving.py", {}, id="framework mode"),
+    pytest.param("test_deploy_pipeline.py", {}, id="pipeline"),
     pytest.param("test_serving_contract.py", {}, id="contract"),
     pytest.param("test_serving_contract.py", {"CONTRACT_OPTIONS": "--user=1000"}, id="user 1000"),
     pytest.param("test_serving_selected.py", {}, id="selected outputs"),
-    pytest.param("test_serving_models.py", {}, id="several models"),
     pytest.param("test_serving_life.py", {}, id="life", marks=pytest.mark.timed),
     pytest.param("test_serving_fuzz.py", {"FUZZ_REQUESTS": "6000"}, id="fuzz"),
-    pytest.param("test_differential.py", {}, id="the built-in algorithm"),
-    pytest.param("test_training_hosts.py", {}, id="several hosts"),
-    pytest.param("test_deploy_pipeline.py", {}, id="pipeline"),
     pytest.param("test_deploy_lambda.py", {}, id="the Lambda client"),
-    pytest.param("test_deploy_sdk.py", {}, id="the SDK in local mode"),
-    pytest.param("test_framework_serving.py", {}, id="framework mode"),
-    pytest.param("test_framework_sdk.py", {}, id="the SDK's framework classes"),
 ]
 LARGEST_MB = {"": 340, "parquet": 480}  # above the base image, by the extra format
 PACKAGES = (
@@ -82,6 +85,16 @@ def need_image(base: str) -> None:
             unavailable(message)
 
 
+def prepare(template: Path, folder: Path, base: str) -> None:
+    """Build the packages on a base image once: what waits for them takes the layers."""
+    need_image(base)
+    with locked(ROOT / "build" / f"packages-{base}.lock"):
+        project = render(template, folder / "packages", base_image=base)
+        tag = f"template-tests:packages-{base}"
+        build(project, tag, "--target", "packages")
+        remove(tag)
+
+
 def remove(tag: str) -> None:
     """Remove an image, but not the layers that a build beside this one may just be taking over."""
     run_docker("image", "rm", "-f", "--no-prune", tag)
@@ -91,7 +104,7 @@ def remove(tag: str) -> None:
 def test_a_container_trains_and_serves(
     template: Path, tmp_path: Path, base: str, count: str, input_format: str
 ) -> None:
-    need_image(base)
+    prepare(template, tmp_path, base)
     slug = f"tests-{base}-{count}-{input_format}"  # names the image: these run side by side
     answers = (f"num_classes={count}", f"input_format={input_format}", f"base_image={base}")
     arguments = ("--keep-project-on-failure", f"project_slug={slug}", *answers, "validate=docker")
@@ -145,7 +158,7 @@ def test_the_base_image_given_at_build_time_is_honoured(
     template: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     for base in (DEFAULT_BASE, "python-bookworm"):
-        need_image(base)
+        prepare(template, tmp_path / base, base)
     project = render(template, tmp_path / "out", base_image=DEFAULT_BASE)
     tag = "template-tests:base-image"
     request.addfinalizer(lambda: remove(tag))
@@ -158,7 +171,7 @@ def test_the_base_image_given_at_build_time_is_honoured(
 def test_lost_modes_and_crlf_in_a_checkout_of_the_project_do_not_reach_the_image(
     template: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    need_image(DEFAULT_BASE)
+    prepare(template, tmp_path, DEFAULT_BASE)
     project = render(template, tmp_path / "out")
     for path in (project / "program").rglob("*"):
         if path.is_file():
@@ -175,8 +188,9 @@ def test_lost_modes_and_crlf_in_a_checkout_of_the_project_do_not_reach_the_image
 @pytest.fixture(scope="module")
 def built(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A project with the default answers, and the tag of its image."""
-    need_image(DEFAULT_BASE)
-    project = render(template, tmp_path_factory.mktemp("built") / "out")
+    folder = tmp_path_factory.mktemp("built")
+    prepare(template, folder, DEFAULT_BASE)
+    project = render(template, folder / "out")
     tag = f"template-tests:built-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
     build(project, tag)
     yield project, tag

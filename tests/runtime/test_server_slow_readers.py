@@ -73,6 +73,7 @@ def test_slow_readers_of_large_answers_do_not_hold_workers(
         times.append(time.monotonic() - began)
         statuses.add(server.request("GET", "/ping").status)
         assert (answer.status, answer.body) == (200, row)
+        time.sleep(0.005)  # the slow readers are the load
     for reader in readers:
         reader.hurry.set()
     for reader in readers:
