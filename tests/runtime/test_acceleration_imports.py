@@ -37,7 +37,7 @@ def test_neither_engine_brings_scikit_learn() -> None:
         "booster = xgboost.train({}, matrix, 1)\n"
         "booster.predict(xgboost.DMatrix(numpy.eye(4))), booster.inplace_predict(numpy.eye(4))\n"
         "xgboost.Booster(model_file=booster.save_raw('ubj')).get_dump()\n"
-        "heavy = {'sklearn', 'scipy.stats', 'daal4py.sklearn', 'daal4py.mb'}\n"
+        "heavy = {'sklearn', 'scipy.stats', 'daal4py.sklearn', 'daal4py.mb', 'pandas'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert 'xgboost' in sys.modules and 'daal4py' in sys.modules\n"
         "assert not [name for name, module in sys.modules.items() if module is None]\n"
@@ -70,6 +70,20 @@ def test_the_rest_of_both_packages_is_there() -> None:
         "assert all(hasattr(xgboost, name) for name in xgboost.__all__)\n"
         "assert not hasattr(xgboost, 'nothing') and not hasattr(daal4py, 'nothing')\n"
         "assert daal4py.mb.convert_model and daal4py.sklearn.ensemble\n"
+    )
+
+
+def test_daal4py_takes_frames_of_a_pandas_that_is_imported_after_it() -> None:
+    run(
+        LEAN + "import daal4py, numpy\n"
+        "covariance = lambda rows: daal4py.covariance().compute(rows).covariance\n"
+        "rows = numpy.random.default_rng(0).normal(size=(50, 3))\n"
+        "expected = covariance(rows)\n"
+        "import pandas\n"
+        "frame = pandas.DataFrame(rows, columns=[*'abc'])\n"
+        "for given in (frame, frame.astype({'b': 'float32'})):\n"
+        "    numpy.testing.assert_allclose(covariance(given), expected, rtol=1e-6, atol=1e-7)\n"
+        "numpy.testing.assert_allclose(covariance(frame['a']), expected[:1, :1])\n"
     )
 
 

@@ -1,9 +1,10 @@
 """Import XGBoost, daal4py and scipy without what they import and nothing here uses.
 
 XGBoost imports scikit-learn for its estimators and daal4py for its own, with a good part of scipy:
-more than a second and 60 MB of each process. scipy.sparse imports all of numpy, with its compiler
-for Fortran and its tools for tests: half of its time. Whoever asks for any of these later, such as
-`model_fn` of a program in framework mode, gets them as usual.
+more than a second and 60 MB of each process. Where pandas is installed, daal4py imports it to know
+its frames: 0.3 s. scipy.sparse imports all of numpy, with its compiler for Fortran and its tools
+for tests: half of its time. Whoever asks for any of these later, such as `model_fn` of a program in
+framework mode, gets them as usual.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ from typing import Any
 import numpy
 
 ESTIMATORS = ("mb", "sklearn")  # of daal4py
+FRAMES = ("DataFrame", "Series")  # of pandas, which daal4py takes
 SUBMODULES = ("plotting", "sklearn")  # of xgboost, that need scikit-learn where it is installed
 UNUSED_BY_SCIPY = (  # of numpy
     *("char", "core", "ctypeslib", "f2py", "ma", "polynomial", "rec", "strings", "testing"),
 )
+
+
+class ClassOfPandas(type):
+    """A stand-in for a class of pandas, which has no instances before pandas is imported."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        """Return whether this is an instance of pandas' class of that name."""
+        pandas = sys.modules.get("pandas")
+        return isinstance(instance, getattr(pandas, cls.__name__, ()))
 
 
 def import_scipy() -> None:
@@ -94,12 +105,15 @@ def import_xgboost() -> None:
 def _import_daal4py() -> None:
     if "daal4py" in sys.modules or "sklearn" in sys.modules:
         return
-    names = [f"daal4py.{name}" for name in ESTIMATORS]
-    sys.modules.update({name: ModuleType(name) for name in names})
+    hidden = {f"daal4py.{name}": ModuleType(name) for name in ESTIMATORS}
+    if "pandas" not in sys.modules:
+        hidden["pandas"] = ModuleType("pandas")
+        vars(hidden["pandas"]).update({n: ClassOfPandas(n, (), {}) for n in FRAMES})
+    sys.modules.update(hidden)
     try:
         import daal4py
     finally:
-        for name in names:
+        for name in hidden:
             del sys.modules[name]
     for name in ESTIMATORS:
         delattr(daal4py, name)
