@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,15 @@ def counts_of(base: str, input_format: str) -> tuple[str, ...]:
     return CLASS_COUNTS if index == 0 else (CLASS_COUNTS[index % len(CLASS_COUNTS)],)
 
 
+BY_BASE = [
+    [(base, count, name) for name in FORMATS for count in counts_of(base, name)] for base in BASES
+]
 # One of each base image first: builds that run side by side share no layer.
 COMBINATIONS = [
-    pytest.param(base, count, input_format, id=f"{base}-{count}-{input_format}")
-    for input_format in FORMATS
-    for position in range(len(CLASS_COUNTS))
-    for base in BASES
-    for count in counts_of(base, input_format)[position : position + 1]
+    pytest.param(*each, id="-".join(each))
+    for together in zip_longest(*BY_BASE)
+    for each in together
+    if each
 ]
 # Black box: they talk to the image as SageMaker and its clients do. The longest are first; each has
 # its variables: the fuzz test looks at the memory after 4,000 requests.
